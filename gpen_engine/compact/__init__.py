@@ -1,0 +1,1 @@
+"""gpen-compact: the checkpoint that ships with the project, and how it was trained."""

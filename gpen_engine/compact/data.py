@@ -1,0 +1,140 @@
+"""Training faces: aligned crops on disk -> pairs of damaged and true faces.
+
+In: a folder with `MANIFEST.csv` and JPEG crops, each aligned to GPEN's five-point template and
+stored 1.25 times wider than the network's view. Out: `(input, target, valid)` tensors. The split
+is by person, decided by a hash of the person's name, so that it is the same on every machine and
+no person is on both sides.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from gpen_engine.compact.degrade import draw
+
+Split = Literal["train", "validation"]
+_VALIDATION_PERCENT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One aligned face on disk.
+
+    Attributes:
+        path: the JPEG file.
+        source: the collection it comes from, which is its folder's name.
+        inner_px: side of the network's view, centred in the stored crop.
+        corners: the photograph's corners in crop pixels; outside them the crop was mirrored.
+    """
+
+    path: Path
+    source: str
+    inner_px: int
+    corners: NDArray[np.float32]
+
+
+def load_crops(root: Path, split: Split) -> list[Crop]:
+    """Read the manifest and return one side of the split, in the manifest's order."""
+    crops = []
+    with (root / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if _side(row["file"]) != split:
+                continue
+            corners = np.array(row["photo_corners"].split(), np.float32).reshape(4, 2)
+            source = row["file"].split("/", 1)[0]
+            crops.append(Crop(root / row["file"], source, int(row["inner_px"]), corners))
+    return crops
+
+
+def _side(file: str) -> Split:
+    source, name = file.split("/", 1)
+    # The London set has two portraits of each person: n_012.jpg (neutral) and s_012.jpg (smiling).
+    person = name.split("_", 1)[1] if source == "london" else name
+    bucket = hashlib.sha256(f"{source}/{person}".encode()).digest()[0] % 100
+    return "validation" if bucket < _VALIDATION_PERCENT else "train"
+
+
+def cut(
+    crop: Crop, size: int, rng: np.random.Generator | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Cut the network's view out of a stored crop.
+
+    Args:
+        crop: the crop.
+        size: side of the result in pixels.
+        rng: jitters position, size, angle and side when given.
+
+    Returns:
+        The face `(size, size, 3) uint8 RGB` and its validity `(size, size) float32 in [0, 1]`,
+        which is 0 where the photograph ended and the crop was mirrored.
+    """
+    stored = cv2.imread(str(crop.path), cv2.IMREAD_COLOR_RGB)
+    if stored is None:
+        raise FileNotFoundError(f"{crop.path} is in the manifest and can't be read")
+    centre = (stored.shape[1] / 2, stored.shape[0] / 2)
+    angle, scale, shift = 0.0, 1.0, np.zeros(2)
+    if rng is not None:
+        angle = float(rng.normal(0, 3.0))
+        scale = float(np.exp(rng.normal(0, 0.04)))
+        shift = np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) * crop.inner_px
+    matrix = cv2.getRotationMatrix2D(centre, angle, scale)
+    matrix[:, 2] += np.array([crop.inner_px / 2] * 2) - np.array(centre) + shift
+    window = (crop.inner_px, crop.inner_px)
+    face = cv2.warpAffine(
+        stored, matrix, window, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
+    inside = np.zeros(stored.shape[:2], np.float32)
+    cv2.fillConvexPoly(inside, np.rint(crop.corners).astype(np.int32), 1.0)
+    valid = cv2.warpAffine(inside, matrix, window, borderValue=0)
+    face = cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
+    valid = cv2.resize(valid, (size, size), interpolation=cv2.INTER_AREA)
+    if rng is not None and rng.random() < 0.5:
+        face, valid = face[:, ::-1], valid[:, ::-1]
+    return np.ascontiguousarray(face, np.uint8), np.ascontiguousarray(valid, np.float32)
+
+
+def to_tensor(face: NDArray[np.uint8]) -> Tensor:
+    """Map `(S, S, 3) uint8 RGB` to `(3, S, S) float32 in [-1, 1]`."""
+    return torch.from_numpy(face).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
+
+
+class TrainingFaces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+    """An endless, seeded stream of `(input, target, valid)` for one network size."""
+
+    def __init__(self, crops: list[Crop], *, size: int, seed: int) -> None:
+        self._crops = crops
+        self._size = size
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield samples for ever; the order and the damage depend on the seed alone."""
+        rng = np.random.default_rng(self._seed)
+        while True:
+            crop = self._crops[int(rng.integers(len(self._crops)))]
+            face, valid = cut(crop, self._size, rng)
+            face = _vary_tone(face, rng)
+            damaged = draw(rng).apply(face, rng)
+            yield to_tensor(damaged), to_tensor(face), torch.from_numpy(valid)[None]
+
+
+def _vary_tone(face: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Gray, toned, faded or dark photographs: the same for the input and the target."""
+    picture = face.astype(np.float32)
+    if rng.random() < 0.35:
+        gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        tone = rng.uniform(0.8, 1.0, 3) if rng.random() < 0.4 else np.ones(3)
+        picture = gray[:, :, None] * np.sort(tone)[::-1].astype(np.float32)
+    if rng.random() < 0.5:
+        contrast, middle = rng.uniform(0.55, 1.1), rng.uniform(100, 150)
+        picture = (picture - middle) * contrast + middle + rng.uniform(-25, 25)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

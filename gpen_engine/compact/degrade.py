@@ -1,0 +1,136 @@
+"""Synthetic damage: what stands between a sharp face and an archive's scan of it.
+
+In: `(S, S, 3) uint8 RGB`. Out: the same shape and size, damaged, then enlarged back with bicubic
+interpolation, which is what the network receives. The order (blur, reduce, noise, JPEG) is the
+classical model of GFPGAN (Wang et al. 2021); scratches and grain stand for old prints. Tone and
+colour are left alone on purpose: inside a photograph the restored face has to match its
+surroundings.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """One recipe of damage, in units of the `S`-pixel face.
+
+    Attributes:
+        blur_px: standard deviation of the Gaussian blur; 0 for none.
+        motion_px: length of a straight motion blur; 0 for none.
+        motion_deg: its direction.
+        reduce: factor by which the face is reduced before it is enlarged again.
+        noise: standard deviation of the noise on the reduced picture, in grey levels.
+        grain: True when the noise is the same in all three channels.
+        jpeg: quality of the JPEG of the reduced picture; 0 for none.
+        scratches: number of thin light or dark lines.
+        smooth: True to enlarge with linear instead of cubic interpolation.
+    """
+
+    blur_px: float = 0.0
+    motion_px: float = 0.0
+    motion_deg: float = 0.0
+    reduce: float = 1.0
+    noise: float = 0.0
+    grain: bool = False
+    jpeg: int = 0
+    scratches: int = 0
+    smooth: bool = False
+
+    def apply(self, face: Picture, rng: np.random.Generator) -> Picture:
+        """Return the damaged face, enlarged back to its own size."""
+        side = face.shape[0]
+        picture = face.astype(np.float32)
+        if self.motion_px >= 1:
+            kernel = _motion_kernel(self.motion_px, self.motion_deg)
+            picture = np.asarray(cv2.filter2D(picture, -1, kernel), np.float32)
+        if self.blur_px > 0:
+            picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), self.blur_px), np.float32)
+        small = max(4, round(side / self.reduce))
+        if small != side:
+            reduced = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+            picture = np.asarray(reduced, np.float32)
+        if self.noise > 0:
+            shape = (small, small, 1 if self.grain else 3)
+            picture = picture + rng.normal(0.0, self.noise, shape).astype(np.float32)
+        if self.scratches:
+            picture = _scratch(picture, self.scratches, rng)
+        damaged = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        if self.jpeg:
+            _, encoded = cv2.imencode(".jpg", damaged, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg])
+            damaged = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+        if small != side:
+            interpolation = cv2.INTER_LINEAR if self.smooth else cv2.INTER_CUBIC
+            enlarged = cv2.resize(damaged, (side, side), interpolation=interpolation)
+            damaged = enlarged.astype(np.uint8)
+        return damaged
+
+
+FIXED: dict[str, Degradation] = {
+    "blur_down4_noise_jpeg": Degradation(blur_px=1.0, reduce=4, noise=4.0, jpeg=60),
+    "down8": Degradation(reduce=8),
+    "old_photo": Degradation(blur_px=1.2, reduce=1.5, noise=10.0, grain=True, scratches=4),
+    "motion": Degradation(motion_px=7, motion_deg=30, noise=2.0, jpeg=80),
+}
+"""The degradations by which checkpoints are compared; `blur_down4_noise_jpeg` is the headline."""
+
+
+def draw(rng: np.random.Generator) -> Degradation:
+    """Draw a training degradation, from almost none to an eightfold reduction."""
+    if rng.random() < 0.06:
+        return Degradation()
+    # Most faces of a good scan are merely small: a network that never saw them would smooth them
+    # all.
+    mild = rng.random() < 0.3
+    damage = Degradation(
+        blur_px=float(rng.uniform(0.2, 0.7 if mild else 2.4)) if rng.random() < 0.7 else 0.0,
+        reduce=math.exp(float(rng.uniform(0.0, math.log(2.5 if mild else 8.0)))),
+        noise=float(rng.uniform(0.0, 3.0 if mild else 12.0)) if rng.random() < 0.7 else 0.0,
+        grain=bool(rng.random() < 0.5),
+        jpeg=int(rng.integers(80 if mild else 35, 98)) if rng.random() < 0.7 else 0,
+        smooth=bool(rng.random() < 0.25),
+    )
+    if mild:
+        return damage
+    if rng.random() < 0.15:
+        damage = replace(
+            damage,
+            motion_px=float(rng.uniform(2, 10)),
+            motion_deg=float(rng.uniform(0, 180)),
+            reduce=min(damage.reduce, 3.0),
+        )
+    if rng.random() < 0.2:
+        damage = replace(damage, scratches=int(rng.integers(1, 7)), reduce=min(damage.reduce, 2.0))
+    return damage
+
+
+def _motion_kernel(length_px: float, angle_deg: float) -> NDArray[np.float32]:
+    side = int(length_px) | 1
+    kernel = np.zeros((side, side), np.float32)
+    centre = side // 2
+    dx = math.cos(math.radians(angle_deg)) * length_px / 2
+    dy = math.sin(math.radians(angle_deg)) * length_px / 2
+    start = (round(centre - dx), round(centre - dy))
+    end = (round(centre + dx), round(centre + dy))
+    cv2.line(kernel, start, end, 1.0)
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+def _scratch(
+    picture: NDArray[np.float32], count: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    side = picture.shape[0]
+    layer = np.zeros((side, side), np.float32)
+    for _ in range(count):
+        points = np.cumsum(rng.normal(0, side / 6, (4, 2)), axis=0) + rng.uniform(0, side, 2)
+        value = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.9))
+        cv2.polylines(layer, [points.astype(np.int32)], False, value, 1)
+    soft = cv2.GaussianBlur(layer, (0, 0), 0.6)[:, :, None]
+    light, dark = np.maximum(soft, 0), np.maximum(-soft, 0)
+    return np.asarray(picture * (1 - light - dark) + 235.0 * light + 20.0 * dark, np.float32)

@@ -1,0 +1,72 @@
+"""What the engine can say went wrong.
+
+Each class has a stable `code`, listed in `docs/errors.md`, and a message that says what happened
+and what to do. No face in a picture is a result, not an error.
+"""
+
+from typing import ClassVar
+
+
+class GpenError(Exception):
+    """Anything the engine raises on purpose."""
+
+    code: ClassVar[str] = "engine.error"
+    advice: ClassVar[str] = "Report this with the log: the engine has no name for what happened."
+
+
+class CheckpointError(GpenError):
+    """A weights file can't be used."""
+
+    code = "weights.unusable"
+    advice = "Check the path, or run `gpen-archive doctor` to see which weights are found."
+
+
+class CheckpointUnknown(CheckpointError):
+    """The file holds weights, but not those of a network of this family."""
+
+    code = "weights.unknown"
+    advice = "Give a GPEN generator: GPEN-BFR-256, -512, -1024, -2048 or gpen-compact."
+
+
+class CheckpointMismatch(CheckpointError):
+    """A GPEN checkpoint with missing, extra or wrongly shaped tensors."""
+
+    code = "weights.mismatch"
+    advice = (
+        "The file belongs to another variant or was cut; fetch it again and compare its sha256."
+    )
+
+
+class CheckpointCorrupt(CheckpointError):
+    """The file is missing, unreadable, truncated, or its sha256 isn't the expected one."""
+
+    code = "weights.corrupt"
+    advice = "Fetch the file again and compare its size and sha256 with docs/weights.md."
+
+
+class TermsNotAccepted(CheckpointError):
+    """The weights may be used only under terms that nobody has accepted yet."""
+
+    code = "weights.terms_not_accepted"
+    advice = "Read the terms in README.md; if you accept them, set GPEN_ACCEPT_GPEN_TERMS=true."
+
+
+class ImageError(GpenError):
+    """The array handed to the engine isn't an image it can restore."""
+
+    code = "image.unsupported"
+    advice = "Give a (H, W, 3) uint8 or uint16 RGB array."
+
+
+class DeviceError(GpenError):
+    """The requested device can't be used."""
+
+    code = "device.unavailable"
+    advice = "Choose --device cpu, or check the driver with `gpen-archive doctor`."
+
+
+class OutOfMemory(DeviceError):
+    """The device ran out of memory during a forward pass."""
+
+    code = "device.out_of_memory"
+    advice = "Close other programs on the card, or restore on the CPU with --device cpu."

@@ -1,0 +1,1 @@
+"""The contract: what a job is. Producer and worker meet only here."""

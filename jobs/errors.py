@@ -1,0 +1,163 @@
+"""What can go wrong with a job or a photo, and what to do about it.
+
+Every class has a stable `code`, which is stored in the ledger, and `advice` for the person who reads it; both are listed in
+`docs/errors.md`. Three kinds decide what happens next: a `Transient` error is tried again, a `Permanent` one fails the photo or
+refuses the command, `ClaimLost` means that somebody else has the photo now.
+"""
+
+from typing import ClassVar
+
+
+class JobError(Exception):
+    """Anything the pipeline raises on purpose."""
+
+    code: ClassVar[str] = "job.error"
+    advice: ClassVar[str] = "Report this with the log: the pipeline has no name for what happened."
+
+
+class Transient(JobError):
+    """A later try may succeed."""
+
+
+class StoreUnavailable(Transient):
+    """The object store doesn't answer, or answers with an error of its own."""
+
+    code = "store.unavailable"
+    advice = "Check the endpoint and the network; the photo is tried again by itself."
+
+
+class StoreFull(Transient):
+    """The destination has no room left."""
+
+    code = "store.full"
+    advice = "Free space at the destination, then `gpen-archive retry JOB --code store.full`."
+
+
+class DatabaseUnavailable(Transient):
+    """The ledger's database doesn't answer."""
+
+    code = "database.unavailable"
+    advice = "Check GPEN_DATABASE_URL and that the database runs and is migrated."
+
+
+class BrokerUnavailable(Transient):
+    """The broker doesn't answer."""
+
+    code = "broker.unavailable"
+    advice = "Check GPEN_BROKER_URL and that Valkey or Redis runs."
+
+
+class WeightsUnavailable(Transient):
+    """The recipe asks for weights that this worker doesn't hold."""
+
+    code = "recipe.weights_unavailable"
+    advice = "Start a worker with the recipe's weights (GPEN_WEIGHTS), then retry with this code."
+
+
+class Permanent(JobError):
+    """Trying again gives the same result."""
+
+
+class PhotoMissing(Permanent):
+    """The master was there when the job was submitted and isn't now."""
+
+    code = "photo.missing"
+    advice = "Put the master back, then retry with this code."
+
+
+class PhotoEmpty(Permanent):
+    """The file has no bytes."""
+
+    code = "photo.empty"
+    advice = "Copy the master again from its source."
+
+
+class PhotoUnsupported(Permanent):
+    """The file isn't a picture, or is one of a kind that can't be restored faithfully."""
+
+    code = "photo.unsupported"
+    advice = "Convert a copy to 8- or 16-bit RGB or gray TIFF, PNG or JPEG."
+
+
+class PhotoTruncated(Permanent):
+    """The file ends before the picture does."""
+
+    code = "photo.truncated"
+    advice = "Copy the master again from its source; a part of the picture is missing."
+
+
+class PhotoCorrupt(Permanent):
+    """The file's content is damaged."""
+
+    code = "photo.corrupt"
+    advice = "Copy the master again from its source and compare checksums."
+
+
+class PhotoTooLarge(Permanent):
+    """The picture has more pixels than this worker accepts."""
+
+    code = "photo.too_large"
+    advice = "If the size is genuine, raise GPEN_MAX_MEGAPIXELS on a worker with enough memory."
+
+
+class PhotoCrashesWorker(Permanent):
+    """Worker after worker died, or lost its lease, with this photo in hand."""
+
+    code = "photo.crashes_worker"
+    advice = "Look at the worker's log; try this photo alone with `gpen-archive restore`."
+
+
+class PhotoUnexpected(Permanent):
+    """Something that nobody foresaw went wrong with this photo, at every attempt."""
+
+    code = "photo.unexpected"
+    advice = "Report this with the worker's log and, if you may, the file."
+
+
+class OutputConflict(Permanent):
+    """Another object already has the derivative's name."""
+
+    code = "output.conflict"
+    advice = "Choose an empty destination: what was delivered before is never overwritten."
+
+
+class UnsafeKey(Permanent):
+    """A key would lead outside the source or the destination."""
+
+    code = "key.unsafe"
+    advice = "Rename the file: no `..`, no leading slash, no control characters."
+
+
+class SourceMissing(Permanent):
+    """The source of a job doesn't exist or can't be read."""
+
+    code = "source.missing"
+    advice = "Give an existing directory or s3://bucket/prefix that you may read."
+
+
+class DestinationUnusable(Permanent):
+    """The destination can't be written, or overlaps with the source."""
+
+    code = "destination.unusable"
+    advice = "Give a writable directory or s3://bucket/prefix outside the source."
+
+
+class JobUnknown(Permanent):
+    """No job has this id or name."""
+
+    code = "job.unknown"
+    advice = "List the jobs with `gpen-archive status`."
+
+
+class SettingsInvalid(Permanent):
+    """A setting is missing or makes no sense."""
+
+    code = "settings.invalid"
+    advice = "Compare your environment with .env.example."
+
+
+class ClaimLost(JobError):
+    """The lease ran out and the photo belongs to somebody else now."""
+
+    code = "claim.lost"
+    advice = "Nothing to do: the other worker delivers the photo. If it happens often, raise GPEN_LEASE_S."

@@ -1,0 +1,194 @@
+"""Jobs, photos, states, messages and object keys: pure values, no I/O."""
+
+import hashlib
+import posixpath
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from jobs.errors import UnsafeKey
+from jobs.recipe import Recipe
+
+MESSAGE_VERSION = 1
+MAX_OBJECT_KEY_BYTES = 1024  # what S3 allows
+MAX_MASTER_KEY_BYTES = 900  # the rest is for the prefix, `.restored` and the sidecar's suffix
+_SPELLINGS = {".tif": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg", ".jpe", ".jfif")}
+
+
+class PhotoState(StrEnum):
+    """Where a photo stands. The letters are those of the diagram in docs/architecture.md."""
+
+    PENDING = "pending"  # A: known, waiting to be published or for its next try
+    PUBLISHED = "published"  # B: its message is with the broker
+    CLAIMED = "claimed"  # C: one worker holds it, under a lease
+    DONE = "done"  # D: derivative and sidecar are stored
+    FAILED = "failed"  # E: given up, with a code and advice
+
+
+TRANSITIONS: dict[PhotoState, frozenset[PhotoState]] = {
+    PhotoState.PENDING: frozenset({PhotoState.PUBLISHED, PhotoState.CLAIMED}),
+    PhotoState.PUBLISHED: frozenset({PhotoState.CLAIMED, PhotoState.PENDING}),
+    PhotoState.CLAIMED: frozenset({PhotoState.DONE, PhotoState.FAILED, PhotoState.PENDING}),
+    PhotoState.DONE: frozenset(),
+    PhotoState.FAILED: frozenset({PhotoState.PENDING}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One submission of an archive; the same source, destination and recipe are the same job."""
+
+    name: str
+    source: str
+    destination: str
+    recipe: Recipe
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits decided by what the job does, not by its name or time."""
+        identity = "\n".join((self.source, self.destination, self.recipe.hash()))
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file of the source that may be a photo."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRef:
+    """A photo as the broker and Flower see it."""
+
+    id: int
+    job_name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on a photo."""
+
+    photo_id: int
+    key: str
+    token: str
+    attempt: int
+    worker: str
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a photo that was delivered."""
+
+    derivative_key: str
+    sidecar_key: str
+    faces: int
+    faces_restored: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a photo wasn't delivered."""
+
+    key: str
+    code: str
+    message: str
+    advice: str
+    stage: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One row as a reader sees it; fields that don't apply to the state are None."""
+
+    id: int
+    key: str
+    state: PhotoState
+    attempts: int
+    derivative_key: str | None = None
+    sidecar_key: str | None = None
+    faces: int | None = None
+    faces_restored: int | None = None
+    elapsed_s: float | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A job in numbers."""
+
+    by_state: dict[PhotoState, int] = field(default_factory=dict)
+    faces: int = 0
+    faces_restored: int = 0
+
+    def of(self, *states: PhotoState) -> int:
+        """Return the number of photos in any of the given states."""
+        return sum(self.by_state.get(state, 0) for state in states)
+
+    @property
+    def total(self) -> int:
+        """All photos of the job."""
+        return sum(self.by_state.values())
+
+    @property
+    def finished(self) -> int:
+        """Photos that are done or failed."""
+        return self.of(PhotoState.DONE, PhotoState.FAILED)
+
+
+class PhotoMessage(BaseModel):
+    """What travels through the broker: a version and an id, nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = MESSAGE_VERSION
+    photo_id: int
+
+
+def check_key(key: str, *, max_bytes: int = MAX_MASTER_KEY_BYTES) -> str:
+    """Return `key` if it stays inside the store it is used in.
+
+    Raises:
+        UnsafeKey: it is empty, absolute, too long, not Unicode, or has control characters,
+            backslashes, `.` or `..` parts.
+    """
+    parts = key.split("/")
+    unsafe = (
+        not key
+        or any(part in ("", ".", "..") for part in parts)
+        or any(ord(char) < 32 or ord(char) == 127 or char == "\\" for char in key)  # noqa: PLR2004
+        or any("\ud800" <= char <= "\udfff" for char in key)  # a file name in another encoding
+        or len(key.encode()) > max_bytes
+    )
+    if unsafe:
+        raise UnsafeKey(f"the key {key[:200]!r} can't be used as the name of an object")
+    return key
+
+
+def derivative_key(key: str, suffix: str) -> str:
+    """Name a derivative: `a.tif` -> `a.restored.tif`, or `a.jpg` -> `a.restored.jpg.png`.
+
+    Where the container changes, the master's suffix stays before the new one, so that two masters
+    never share a name. A master without one has a lone dot in its place: `a` -> `a.restored..png`.
+
+    Args:
+        key: the master's key.
+        suffix: the derivative's own suffix with its dot, in lower case, such as `.png`.
+    """
+    stem, own = posixpath.splitext(check_key(key))
+    if own.lower() in _SPELLINGS.get(suffix, (suffix,)):
+        return f"{stem}.restored{own}"
+    if own in ("", ".", ".restored"):  # else `a.` and `a`, `a.restored` and `a.restored.png` meet
+        stem, own = key, "."
+    return f"{stem}.restored{own}{suffix}"
+
+
+def sidecar_key(derivative: str) -> str:
+    """Name the sidecar of a derivative: the same name with `.json` behind it."""
+    return f"{derivative}.json"

@@ -1,0 +1,44 @@
+"""Where the database, the broker and the object store are: read from the environment, prefix `GPEN_`."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.errors import SettingsInvalid
+
+
+class JobSettings(BaseSettings):
+    """What producer and worker share. Built once, at an entry point."""
+
+    model_config = SettingsConfigDict(env_prefix="GPEN_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = SecretStr("sqlite:///gpen-archive.sqlite3")
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    s3_endpoint_url: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    lease_s: float = Field(default=300.0, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    window: int = Field(default=200, ge=1)
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def from_environment(cls) -> "JobSettings":
+        """Read the environment.
+
+        Raises:
+            SettingsInvalid: a value can't be used; the message names the variable, never its content.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsInvalid(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """Say which variables are wrong and why, without their values, which may be secrets."""
+    faults = (f"GPEN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+    return "; ".join(faults)
