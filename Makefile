@@ -10,7 +10,7 @@ FACES ?= ../shared/faces_train
 .PHONY: demo test check services format evaluate clean
 
 demo: $(STAMP)
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,8 +1,9 @@
 """What can go wrong with a job or a photo, and what to do about it.
 
-Every class has a stable `code`, which is stored in the ledger, and `advice` for the person who reads it; both are listed in
-`docs/errors.md`. Three kinds decide what happens next: a `Transient` error is tried again, a `Permanent` one fails the photo or
-refuses the command, `ClaimLost` means that somebody else has the photo now.
+Every class has a stable `code`, which is stored in the ledger, and `advice` for the person who
+reads it; both are listed in `docs/errors.md`. Three kinds decide what happens next: a `Transient`
+error is tried again, a `Permanent` one fails the photo or refuses the command, `ClaimLost` means
+that somebody else has the photo now.
 """
 
 from typing import ClassVar
@@ -160,4 +161,4 @@ class ClaimLost(JobError):
     """The lease ran out and the photo belongs to somebody else now."""
 
     code = "claim.lost"
-    advice = "Nothing to do: the other worker delivers the photo. If it happens often, raise GPEN_LEASE_S."
+    advice = "Nothing to do: another worker delivers it. If it happens often, raise GPEN_LEASE_S."

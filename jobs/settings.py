@@ -1,4 +1,4 @@
-"""Where the database, the broker and the object store are: read from the environment, prefix `GPEN_`."""
+"""Where database, broker and object store are: from the environment, prefix `GPEN_`."""
 
 from typing import Literal
 
@@ -30,7 +30,8 @@ class JobSettings(BaseSettings):
         """Read the environment.
 
         Raises:
-            SettingsInvalid: a value can't be used; the message names the variable, never its content.
+            SettingsInvalid: a value can't be used; the message names the variable, never its
+                content.
         """
         try:
             return cls()

@@ -1,0 +1,98 @@
+"""The way into the ledger's database: an address goes in, short transactions come out.
+
+Whatever the database or its driver says when it can't serve becomes `DatabaseUnavailable`, without
+the address's password.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from jobs.errors import DatabaseUnavailable, SettingsInvalid
+
+_BUSY_TIMEOUT_MS = 30_000
+_CONNECT_TIMEOUT_S = 5
+_OUR_OWN_FAULTS = (DataError, IntegrityError, ProgrammingError)
+_THE_DATABASES_FAULTS = (DatabaseError, InterfaceError, PoolTimeoutError)
+
+
+class Database:
+    """One database and its pool of connections; nothing is opened before the first `begin`."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self.shown_url = parsed.render_as_string(hide_password=True)
+        self._engine = _make_engine(parsed)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Lend a connection for one transaction: committed at the end, rolled back on an error.
+
+        Raises:
+            DatabaseUnavailable: the database can't be reached, or broke off the transaction.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except _OUR_OWN_FAULTS:
+            raise
+        except _THE_DATABASES_FAULTS as error:
+            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            message = f"the database {self.shown_url} can't be used: {cause}"
+            raise DatabaseUnavailable(message) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    """Read an address; a bad one isn't repeated in the message, for it may hold a password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # the latter for a port that isn't a number
+        raise SettingsInvalid("GPEN_DATABASE_URL: not the address of a database") from None
+    backend = parsed.drivername.partition("+")[0]
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed
+    raise SettingsInvalid(f"GPEN_DATABASE_URL: {backend} is neither sqlite nor postgresql")
+
+
+def _make_engine(url: URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        connect_args = {"connect_timeout": _CONNECT_TIMEOUT_S}
+        return create_engine(url, pool_pre_ping=True, connect_args=connect_args)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's type
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # The driver itself begins no transaction before a CREATE TABLE: a migration could stop halfway.
+    connection.exec_driver_sql("BEGIN")

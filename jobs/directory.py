@@ -1,0 +1,185 @@
+"""An object store in a directory: keys are relative paths, and no key or link leads outside."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import (
+    DestinationUnusable,
+    JobError,
+    OutputConflict,
+    PhotoMissing,
+    SourceMissing,
+    StoreFull,
+    StoreUnavailable,
+    UnsafeKey,
+)
+from jobs.logs import get_logger
+from jobs.objects import ObjectInfo, PutResult
+from jobs.schema import MAX_OBJECT_KEY_BYTES, check_key
+
+log = get_logger(__name__)
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_TAKEN = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class DirectoryStore:
+    """Objects as files under one directory, which need not exist before the first put."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.expanduser().resolve()
+
+    @property
+    def url(self) -> str:
+        """The directory's absolute path."""
+        return str(self._root)
+
+    def list(self) -> Iterator[ObjectInfo]:
+        """Yield all files by key. Linked folders aren't followed, nor links that leave the root."""
+        try:
+            yield from self._walk(self._root, "")
+        except OSError as error:
+            raise SourceMissing(f"can't list {error.filename}: {error.strerror}") from error
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return a file's key and size, None where there is none."""
+        path = self._path(key)
+        try:
+            return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
+        except OSError as error:
+            raise _translated(error, key) from error
+
+    def get(self, key: str) -> bytes:
+        """Return a file's bytes."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise PhotoMissing(f"there is no file {key!r} in {self.url} any more") from error
+        except OSError as error:
+            raise _translated(error, key) from error
+
+    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:  # noqa: ARG002 - files have no content type
+        """Write a file under a hidden name, then link it to its own name, which must be free."""
+        path = self._path(key)
+        try:
+            _make_folder(path.parent)
+            if _write_new(path, data):
+                return PutResult.CREATED
+            if path.read_bytes() == data:
+                return PutResult.SAME
+        except OSError as error:
+            raise _translated(error, key) from error
+        raise OutputConflict(f"another file is at {key!r} in {self.url}")
+
+    def check_readable(self) -> None:
+        """Look into the directory."""
+        try:
+            with os.scandir(self._root):
+                pass
+        except OSError as error:
+            raise SourceMissing(f"can't read {self.url}: {error.strerror}") from error
+
+    def check_writable(self) -> None:
+        """Write a file and delete it, in the directory or in the closest one that exists."""
+        existing = next(path for path in (self._root, *self._root.parents) if path.exists())
+        probe = existing / _hidden_name()
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise DestinationUnusable(f"can't write into {existing}: {error.strerror}") from error
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+        # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
+        folders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        entries.sort(key=lambda entry: entry.name + "/" * (entry.name in folders))
+        for entry in entries:
+            key = prefix + entry.name
+            if entry.name in folders:
+                yield from self._walk(Path(entry.path), f"{key}/")
+            elif entry.is_symlink() and not self._leads_to_a_file_inside(entry):
+                log.warning("store.link_skipped", key=key, store=self.url)
+            elif entry.is_file():
+                yield ObjectInfo(key, entry.stat().st_size)
+
+    def _leads_to_a_file_inside(self, link: "os.DirEntry[str]") -> bool:
+        path = Path(link.path)  # whose is_file() bears with a link to itself
+        return path.is_file() and path.resolve().is_relative_to(self._root)
+
+    def _path(self, key: str) -> Path:
+        """Return where a key's file is, after all links on the way were followed."""
+        path = self._root / check_key(key, max_bytes=MAX_OBJECT_KEY_BYTES)
+        try:
+            inside = path.resolve().is_relative_to(self._root)
+        except (OSError, RuntimeError):  # a link to itself
+            inside = False
+        if not inside:
+            raise UnsafeKey(f"the key {key!r} leads outside {self.url} through a link")
+        return path
+
+
+def _hidden_name() -> str:
+    return f".{secrets.token_hex(8)}.partial"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each on the disk before the next."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _write_new(path: Path, data: bytes) -> bool:
+    """Write a file that appears at once and complete; return False where the name is taken."""
+    partial = path.parent / _hidden_name()
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not _give_name(partial, path):
+            return False
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(path.parent)
+    return True
+
+
+def _give_name(partial: Path, path: Path) -> bool:
+    try:
+        os.link(partial, path)  # unlike a rename, a link never replaces
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(path):
+            return False
+        partial.rename(path)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translated(error: OSError, key: str) -> JobError:
+    if error.errno in _NO_ROOM:
+        return StoreFull(f"no room for {key!r}: {error.strerror}")
+    if error.errno in _TAKEN:
+        return OutputConflict(f"a file or folder is in the way of {key!r}: {error.strerror}")
+    if error.errno == errno.ENAMETOOLONG:
+        return UnsafeKey(f"a part of the key {key!r} is too long for this file system")
+    return StoreUnavailable(f"can't reach {key!r}: {error.strerror}")

@@ -1,0 +1,83 @@
+"""What an object store is: a flat set of keys, each with bytes that are written once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object without its bytes."""
+
+    key: str
+    size_bytes: int
+
+
+class PutResult(StrEnum):
+    """What `put_once` found."""
+
+    CREATED = "created"  # the object is new
+    SAME = "same"  # it was there already, with the same bytes
+
+
+class ObjectStore(Protocol):
+    """Where masters come from and derivatives go to. Keys are relative to the store's root.
+
+    Raises:
+        StoreUnavailable: by every method, when the store doesn't answer.
+        UnsafeKey: by every method that takes a key, when it could lead outside the store.
+    """
+
+    @property
+    def url(self) -> str:
+        """The store's address in one canonical spelling, without secrets."""
+        ...
+
+    def list(self) -> Iterator[ObjectInfo]:
+        """Yield all objects without hidden ones (a part of the key starts with a dot).
+
+        They come by key, but for S3 servers that sort folders otherwise. Keys come as they are:
+        `jobs.schema.check_key` says which of them can be used.
+
+        Raises:
+            SourceMissing: the store, or a part of it, can't be read.
+        """
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what is known of an object, None where there is none."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises:
+            PhotoMissing: there is no such object.
+        """
+        ...
+
+    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
+        """Store an object completely or not at all; what is there is never replaced.
+
+        Raises:
+            OutputConflict: an object with other bytes has this key.
+            StoreFull: there is no room.
+        """
+        ...
+
+    def check_readable(self) -> None:
+        """Make sure that the store can be listed.
+
+        Raises:
+            SourceMissing: it can't.
+        """
+        ...
+
+    def check_writable(self) -> None:
+        """Make sure that objects can be added; leaves nothing behind.
+
+        Raises:
+            DestinationUnusable: they can't.
+        """
+        ...

@@ -1,0 +1,210 @@
+"""An object store in S3, or in anything that speaks S3 and honours `If-None-Match`."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Iterator
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.errors import (
+    DestinationUnusable,
+    JobError,
+    OutputConflict,
+    PhotoMissing,
+    SettingsInvalid,
+    SourceMissing,
+    StoreFull,
+    StoreUnavailable,
+)
+from jobs.logs import get_logger
+from jobs.objects import ObjectInfo, PutResult
+from jobs.schema import MAX_OBJECT_KEY_BYTES, check_key
+from jobs.settings import JobSettings
+
+log = get_logger(__name__)
+
+_SCHEME = "s3://"
+_S3_ERRORS = (BotoCoreError, ClientError)
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 60
+_TRIES = 3
+_CONNECTIONS = 32
+
+
+class S3Store:
+    """Objects under one prefix of one bucket.
+
+    Args:
+        url: `s3://bucket` or `s3://bucket/prefix`.
+        settings: endpoint, region and keys; without keys boto3 looks where it always does.
+
+    Raises:
+        SettingsInvalid: the address makes no sense; or, at the first use, the endpoint.
+    """
+
+    def __init__(self, url: str, settings: JobSettings) -> None:
+        self._bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
+        prefix = prefix.strip("/")
+        if not self._bucket:
+            raise SettingsInvalid(f"{url!r} names no bucket")
+        self._prefix = f"{check_key(prefix)}/" if prefix else ""
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes the class as it runs
+        # Made at the first use, for boto3 looks for missing keys on the network.
+        return _make_client(self._settings)
+
+    @property
+    def url(self) -> str:
+        """The address without a slash at its end."""
+        return f"{_SCHEME}{self._bucket}/{self._prefix}".rstrip("/")
+
+    def list(self) -> Iterator[ObjectInfo]:
+        """Yield all objects of the prefix, in the server's order."""
+        pages = self._client.get_paginator("list_objects_v2")
+        try:
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for item in page.get("Contents", ()):
+                    key = item["Key"].removeprefix(self._prefix)
+                    hidden = any(part.startswith(".") for part in key.split("/"))
+                    if not hidden and not key.endswith("/"):  # consoles make folders so
+                        yield ObjectInfo(key, item["Size"])
+        except _S3_ERRORS as error:
+            raise self._unreadable(error) from error
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return an object's key and size, None where there is none."""
+        name = self._name(key)
+        try:
+            return ObjectInfo(key, self._client.head_object(**name)["ContentLength"])
+        except _S3_ERRORS as error:
+            if _status(error) == HTTPStatus.NOT_FOUND:
+                return None
+            raise _translated(error, f"look at {key!r}") from error
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        try:
+            body: bytes = self._client.get_object(**self._name(key))["Body"].read()
+        except _S3_ERRORS as error:
+            if _status(error) == HTTPStatus.NOT_FOUND:
+                raise PhotoMissing(f"there is no {key!r} in {self.url} any more") from error
+            raise _translated(error, f"read {key!r}") from error
+        return body
+
+    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
+        """Put an object on the condition that its name is free, under the server's own checksum."""
+        sha256 = hashlib.sha256(data)
+        try:
+            self._client.put_object(
+                **self._name(key),
+                Body=data,
+                ContentType=content_type,
+                IfNoneMatch="*",
+                ChecksumSHA256=base64.b64encode(sha256.digest()).decode(),
+                Metadata={"sha256": sha256.hexdigest()},
+            )
+        except _S3_ERRORS as error:
+            if _status(error) != HTTPStatus.PRECONDITION_FAILED:
+                raise _translated(error, f"write {key!r}") from error
+        else:
+            return PutResult.CREATED
+        if self._sha256_of(key) == sha256.hexdigest():
+            return PutResult.SAME
+        raise OutputConflict(f"another object is at {key!r} in {self.url}")
+
+    def check_readable(self) -> None:
+        """List one object; a prefix without any is taken for a slip of the pen."""
+        try:
+            found = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
+            )
+        except _S3_ERRORS as error:
+            raise self._unreadable(error) from error
+        if self._prefix and not found.get("KeyCount"):
+            raise SourceMissing(f"there is nothing in {self.url}")
+
+    def check_writable(self) -> None:
+        """Put an object twice: the server must take the first and refuse the second."""
+        name = self._name(f".gpen-archive-{secrets.token_hex(8)}")
+        try:
+            self._client.put_object(**name, Body=b"1", IfNoneMatch="*")
+            try:
+                refused = self._refuses(name)
+            finally:
+                self._client.delete_object(**name)
+        except _S3_ERRORS as error:
+            if _status(error) is None:
+                raise _translated(error, f"write into {self.url}") from error
+            raise DestinationUnusable(f"can't write into {self.url}: {error}") from error
+        if not refused:
+            raise DestinationUnusable(f"{self.url} replaces objects in spite of If-None-Match")
+
+    def _refuses(self, name: dict[str, str]) -> bool:
+        """Try to replace an object; return whether the server kept it."""
+        try:
+            self._client.put_object(**name, Body=b"2", IfNoneMatch="*")
+        except ClientError as error:
+            if _status(error) != HTTPStatus.PRECONDITION_FAILED:
+                raise
+            return True
+        return False
+
+    def _name(self, key: str) -> dict[str, str]:
+        check_key(self._prefix + key, max_bytes=MAX_OBJECT_KEY_BYTES)
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    def _sha256_of(self, key: str) -> str:
+        """Return what `put_once` noted with the object; hash the bytes if somebody else put it."""
+        try:
+            noted = self._client.head_object(**self._name(key))["Metadata"].get("sha256")
+        except _S3_ERRORS as error:
+            raise _translated(error, f"look at {key!r}") from error
+        return str(noted) if noted else hashlib.sha256(self.get(key)).hexdigest()
+
+    def _unreadable(self, error: Exception) -> JobError:
+        if _status(error) in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
+            return SourceMissing(f"can't list {self.url}: {error}")
+        return _translated(error, f"list {self.url}")
+
+
+def _make_client(settings: JobSettings) -> Any:  # noqa: ANN401 - boto3 makes the class as it runs
+    key_id, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        read_timeout=_READ_TIMEOUT_S,
+        retries={"mode": "adaptive", "total_max_attempts": _TRIES},
+        max_pool_connections=_CONNECTIONS,
+    )
+    try:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.s3_endpoint_url,
+            region_name=settings.s3_region,
+            aws_access_key_id=key_id.get_secret_value() if key_id else None,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsInvalid(f"GPEN_S3_*: {error}") from error
+
+
+def _status(error: Exception) -> int | None:
+    """Return the server's HTTP status, None where it never answered."""
+    if not isinstance(error, ClientError):
+        return None
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _translated(error: Exception, doing: str) -> JobError:
+    kind = StoreFull if _status(error) == HTTPStatus.INSUFFICIENT_STORAGE else StoreUnavailable
+    return kind(f"can't {doing}: {error}")

@@ -1,0 +1,92 @@
+"""The ledger's two tables, as SQLAlchemy maps them: columns, constraints, indexes; no behaviour.
+
+Times are seconds since the epoch and their names end in `_at`, `_until` or `not_before`. Both
+databases order keys by code point, as object stores do.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from jobs.schema import PhotoState
+
+_NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+_KeyText = Text().with_variant(Text(collation="C"), "postgresql")
+_RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers only INTEGER by itself
+_STATES = ", ".join(f"'{state}'" for state in PhotoState)
+
+
+class Table(DeclarativeBase):
+    """What both tables share: the names of constraints, so that migrations can speak of them."""
+
+    metadata = MetaData(naming_convention=_NAMING_CONVENTION)
+
+
+class JobRow(Table):
+    """One submission of an archive."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, index=True)
+    source: Mapped[str] = mapped_column(Text)
+    destination: Mapped[str] = mapped_column(Text)
+    recipe: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class PhotoRow(Table):
+    """One file of a job: the unit of work."""
+
+    __tablename__ = "photos"
+    __table_args__ = (
+        UniqueConstraint("job_id", "key"),
+        CheckConstraint(f"state IN ({_STATES})", name="state_is_known"),
+        CheckConstraint(
+            "(state = 'claimed') = (claim_token IS NOT NULL)", name="only_a_claim_has_a_token"
+        ),
+        Index(None, "state", "not_before", "id"),
+        Index(None, "job_id", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id))
+    key: Mapped[str] = mapped_column(_KeyText)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer)
+    not_before: Mapped[float] = mapped_column(Double)
+
+    published_at: Mapped[float | None] = mapped_column(Double)
+    worker: Mapped[str | None] = mapped_column(Text)
+    claim_token: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[float | None] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+
+    derivative_key: Mapped[str | None] = mapped_column(Text)
+    sidecar_key: Mapped[str | None] = mapped_column(Text)
+    faces: Mapped[int | None] = mapped_column(Integer)
+    faces_restored: Mapped[int | None] = mapped_column(Integer)
+    elapsed_s: Mapped[float | None] = mapped_column(Double)
+
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_advice: Mapped[str | None] = mapped_column(Text)
+    error_stage: Mapped[str | None] = mapped_column(String(64))

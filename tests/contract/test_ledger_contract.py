@@ -1,0 +1,183 @@
+"""What the ledger promises to who submits, publishes and reports, on SQLite and on PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs.errors import JobUnknown, UnsafeKey
+from jobs.ledger import Ledger
+from jobs.recipe import Recipe
+from jobs.schema import Candidate, Job, PhotoState
+
+# Jobs and photos
+
+
+def test_a_job_is_added_once(album, ledger):
+    assert ledger.add_job(album.job) is True
+    assert ledger.add_job(album.job) is False
+    assert ledger.jobs() == [album.job]
+
+
+def test_adding_photos_again_adds_only_the_new_ones(album, ledger):
+    album.add("a.jpg", "b.jpg")
+    added = ledger.add_photos(album.job.id, [Candidate("b.jpg", 100), Candidate("c.jpg", 100)])
+    assert added == 1
+    assert [photo.key for photo in ledger.photos(album.job.id)] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_key_that_comes_twice_in_one_submission_is_one_photo(album, ledger):
+    ledger.add_job(album.job)
+    assert ledger.add_photos(album.job.id, [Candidate("a.jpg", 1), Candidate("a.jpg", 1)]) == 1
+
+
+def test_more_photos_than_a_batch_are_all_added_and_read_back_in_order(album, ledger):
+    keys = [f"{number:05}.jpg" for number in range(2345)]
+    ledger.add_job(album.job)
+    added = ledger.add_photos(album.job.id, (Candidate(key, 1) for key in reversed(keys)))
+    assert added == len(keys)
+    assert [photo.key for photo in ledger.photos(album.job.id)] == keys
+
+
+def test_the_same_key_in_two_jobs_is_two_photos(album, letters):
+    album.add("a.jpg")
+    letters.add("a.jpg")
+    assert album.photo().id != letters.photo().id
+
+
+def test_photos_are_ordered_by_code_point_on_every_database(album, ledger):
+    keys = ["Z.jpg", "a b.jpg", "a-1.jpg", "a.jpg", "a/b.jpg", "b.jpg", "é.jpg"]
+    album.add(*reversed(keys))
+    assert [photo.key for photo in ledger.photos(album.job.id)] == keys
+
+
+def test_a_key_that_leads_outside_is_refused(album, ledger):
+    ledger.add_job(album.job)
+    with pytest.raises(UnsafeKey):
+        ledger.add_photos(album.job.id, [Candidate("../a.jpg", 1)])
+    assert ledger.counts(album.job.id).total == 0
+
+
+def test_a_job_is_found_by_id_by_name_and_by_the_start_of_its_id(album, ledger):
+    album.add()
+    for wanted in (album.job.id, "album", album.job.id[:6]):
+        assert ledger.find_job(wanted) == album.job
+
+
+@pytest.mark.parametrize("wanted", ["nothing", "", "%%%%%%", "______"])
+def test_a_job_is_not_found_by_anything_else(album, ledger, wanted):
+    album.add()
+    with pytest.raises(JobUnknown):
+        ledger.find_job(wanted)
+
+
+def test_five_digits_of_an_id_are_too_few(album, ledger):
+    album.add()
+    with pytest.raises(JobUnknown):
+        ledger.find_job(album.job.id[:5])
+
+
+def test_a_name_that_two_jobs_have_is_refused_with_both_ids(album, ledger):
+    namesake = Job("album", "/elsewhere", "/out", Recipe())
+    ledger.add_job(album.job)
+    ledger.add_job(namesake)
+    with pytest.raises(JobUnknown, match="2 jobs") as caught:
+        ledger.find_job("album")
+    assert album.job.id in str(caught.value)
+    assert namesake.id in str(caught.value)
+
+
+def test_jobs_are_listed_newest_first(album, letters, ledger, clock):
+    ledger.add_job(album.job)
+    clock.advance(1)
+    ledger.add_job(letters.job)
+    assert [job.name for job in ledger.jobs()] == ["letters", "album"]
+
+
+def test_a_recipe_comes_back_as_it_was_given(ledger):
+    job = Job("soft", "/masters", "/out", Recipe(strength=0.3, output="tiff"))
+    ledger.add_job(job)
+    ledger.add_photos(job.id, [Candidate("a.jpg", 1)])
+    assert ledger.find_job("soft") == job
+    assert ledger.claim(next(ledger.photos(job.id)).id, worker="one", lease_s=1).job == job
+
+
+# Publishing
+
+
+def test_published_photos_carry_what_flower_shows(album, ledger):
+    album.add("a.jpg")
+    [ref] = ledger.publish_next(10)
+    assert (ref.id, ref.job_name, ref.key) == (album.photo().id, "album", "a.jpg")
+    assert album.state() is PhotoState.PUBLISHED
+
+
+def test_publishing_takes_the_oldest_first_and_no_more_than_asked(album, letters, ledger, clock):
+    album.add("z.jpg", "y.jpg")
+    clock.advance(1)
+    letters.add("a.jpg")
+    assert [ref.key for ref in ledger.publish_next(1)] == ["z.jpg"]
+    assert [ref.key for ref in ledger.publish_next(5)] == ["y.jpg", "a.jpg"]
+    assert ledger.publish_next(5) == []
+
+
+def test_a_photo_that_waits_for_its_next_try_is_not_published_early(album, ledger, clock):
+    album.add("a.jpg")
+    ledger.release(album.claim(), after_s=30)
+    clock.advance(29)
+    assert ledger.publish_next(5) == []
+    clock.advance(1)
+    assert len(ledger.publish_next(5)) == 1
+
+
+def test_in_flight_counts_what_is_published_or_claimed(album, letters, ledger):
+    album.add("a.jpg", "b.jpg", "c.jpg")
+    letters.add("a.jpg")
+    ledger.publish_next(2)
+    album.claim("c.jpg")
+    ledger.claim(letters.photo().id, worker="one", lease_s=1)
+    assert ledger.in_flight(album.job.id) == 3
+    assert ledger.in_flight() == 4
+
+
+def test_several_dispatchers_never_publish_the_same_photo(url, album, ledger):
+    album.add(*(f"{number}.jpg" for number in range(60)))
+    ledgers = [Ledger(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        batches = threads.map(lambda mine: [mine.publish_next(5) for _ in range(12)], ledgers)
+        keys = [ref.key for batch in batches for refs in batch for ref in refs]
+    for mine in ledgers:
+        mine.close()
+    assert len(keys) == len(set(keys))
+    assert len(keys) + ledger.counts(album.job.id).of(PhotoState.PENDING) == 60
+
+
+def test_what_an_empty_broker_never_heard_of_is_published_again(album, ledger):
+    album.add("a.jpg", "b.jpg", "c.jpg")
+    ledger.publish_next(2)
+    assert ledger.unpublish() == 2
+    assert len(ledger.publish_next(5)) == 3
+
+
+# Reading
+
+
+def test_counts_say_how_far_a_job_is(album, letters, ledger):
+    album.add("a.jpg", "b.jpg", "c.jpg")
+    letters.add("other.jpg")
+    album.succeed(album.claim("a.jpg"))
+    album.fail(album.claim("b.jpg"))
+    counts = ledger.counts(album.job.id)
+    assert (counts.total, counts.finished) == (3, 2)
+    assert counts.of(PhotoState.PENDING) == 1
+    assert (counts.faces, counts.faces_restored) == (3, 2)
+
+
+def test_photos_can_be_read_by_state(album, ledger):
+    album.add("a.jpg", "b.jpg")
+    album.claim("b.jpg")
+    claimed = ledger.photos(album.job.id, state=PhotoState.CLAIMED)
+    assert [photo.key for photo in claimed] == ["b.jpg"]
+
+
+def test_a_migrated_database_passes_the_check(ledger):
+    ledger.check()

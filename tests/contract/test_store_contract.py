@@ -1,0 +1,124 @@
+"""What every object store promises: in memory, in a directory, in S3."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs.errors import OutputConflict, PhotoMissing, UnsafeKey
+from jobs.settings import JobSettings
+from jobs.storage import ObjectInfo, PutResult, open_store
+from jobs.testing import MemoryStore
+
+AWKWARD_KEYS = ["Z.jpg", "a b/ü+%&?#.jpg", "a-1.jpg", "a.jpg", "a/b.jpg", "a/b/c.jpg", "é/'é\".png"]
+
+
+@pytest.fixture(params=["memory", "directory", pytest.param("s3", marks=pytest.mark.services)])
+def store(request, tmp_path):
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "directory":
+        (tmp_path / "store").mkdir()
+        return open_store(str(tmp_path / "store"), JobSettings())
+    s3 = request.getfixturevalue("s3")
+    settings = JobSettings(
+        s3_endpoint_url=s3.endpoint_url,
+        s3_access_key_id=s3.access_key,
+        s3_secret_access_key=s3.secret_key,
+    )
+    return open_store(f"s3://{s3.make_bucket()}/some/prefix", settings)
+
+
+def put(store, key, data=b"pixels"):
+    return store.put_once(key, data, content_type="image/png")
+
+
+def test_what_is_put_can_be_got(store):
+    data = bytes(range(256)) * 10_000
+    assert put(store, "album/a.png", data) is PutResult.CREATED
+    assert store.get("album/a.png") == data
+    assert store.head("album/a.png") == ObjectInfo("album/a.png", len(data))
+
+
+def test_an_empty_object_is_an_object(store):
+    put(store, "empty.jpg", b"")
+    assert store.get("empty.jpg") == b""
+    assert store.head("empty.jpg") == ObjectInfo("empty.jpg", 0)
+
+
+def test_putting_the_same_again_is_harmless(store):
+    put(store, "a.png")
+    assert put(store, "a.png") is PutResult.SAME
+
+
+def test_another_content_under_the_same_key_is_refused_and_changes_nothing(store):
+    put(store, "a.png", b"first")
+    with pytest.raises(OutputConflict, match=r"a\.png"):
+        put(store, "a.png", b"other")
+    assert store.get("a.png") == b"first"
+
+
+def test_of_many_that_put_under_one_key_one_creates_it(store):
+    contents = [hashlib.sha256(bytes([number])).digest() for number in range(8)]
+
+    def try_to_put(data):
+        try:
+            return put(store, "race/a.png", data), data
+        except OutputConflict:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [result for result in threads.map(try_to_put, contents) if result]
+    assert won == [(PutResult.CREATED, store.get("race/a.png"))]
+
+
+def test_all_objects_are_listed_with_their_sizes_at_every_depth(store):
+    for key in AWKWARD_KEYS:
+        put(store, key, key.encode())
+    expected = [ObjectInfo(key, len(key.encode())) for key in AWKWARD_KEYS]
+    assert sorted(store.list(), key=lambda found: found.key) == expected
+
+
+def test_an_awkward_key_leads_back_to_its_object(store):
+    for key in AWKWARD_KEYS:
+        put(store, key, key.encode())
+    assert [store.get(key).decode() for key in AWKWARD_KEYS] == AWKWARD_KEYS
+
+
+def test_hidden_objects_are_not_listed(store):
+    for key in (".DS_Store", "album/.thumbs/a.jpg", "album/a.jpg", "album/.b.partial"):
+        put(store, key)
+    assert [found.key for found in store.list()] == ["album/a.jpg"]
+
+
+def test_an_empty_store_lists_nothing(store):
+    assert list(store.list()) == []
+
+
+def test_what_is_not_there_has_no_head_and_cannot_be_got(store):
+    put(store, "album/a.png")
+    for absent in ("nothing.png", "album", "album/a.png/b.png"):
+        assert store.head(absent) is None
+        with pytest.raises(PhotoMissing):
+            store.get(absent)
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a\0b", "a\\b"])
+def test_a_key_that_could_lead_outside_is_refused_by_every_method(store, key):
+    with pytest.raises(UnsafeKey):
+        put(store, key)
+    with pytest.raises(UnsafeKey):
+        store.get(key)
+    with pytest.raises(UnsafeKey):
+        store.head(key)
+
+
+def test_checking_that_a_store_can_be_written_leaves_nothing_behind(store):
+    put(store, "a.png")
+    store.check_writable()
+    assert [found.key for found in store.list()] == ["a.png"]
+
+
+def test_a_store_with_objects_passes_the_check_for_readers(store):
+    put(store, "a.png")
+    store.check_readable()

@@ -1,0 +1,74 @@
+import socket
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from jobs.database import Database
+from jobs.errors import DatabaseUnavailable, SettingsInvalid
+from jobs.ledger import Ledger
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["hunter2", "mysql://me:hunter2@db/archive", "postgresql://h:hunter2"]
+)
+def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(url):
+    with pytest.raises(SettingsInvalid, match="GPEN_DATABASE_URL") as caught:
+        Database(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_any_usual_spelling_of_postgresql_is_understood(scheme):
+    database = Database(f"{scheme}://me@127.0.0.1/archive")
+    assert database.dialect == "postgresql"
+
+
+def test_nothing_is_opened_before_the_first_use(tmp_path, closed_port):
+    Ledger(f"sqlite:///{tmp_path / 'new.sqlite3'}").close()
+    Ledger(f"postgresql://127.0.0.1:{closed_port}/archive").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_run_is_reported_without_the_password(closed_port):
+    ledger = Ledger(f"postgresql://me:hunter2@127.0.0.1:{closed_port}/archive")
+    with pytest.raises(DatabaseUnavailable, match=f"127.0.0.1:{closed_port}") as caught:
+        ledger.check()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.services
+def test_a_database_that_does_not_exist_is_reported(fresh_postgres_url):
+    ledger = Ledger(f"{fresh_postgres_url}_not")
+    with pytest.raises(DatabaseUnavailable, match="does not exist"):
+        ledger.check()
+
+
+def test_a_folder_that_does_not_exist_is_reported(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/nowhere/ledger.sqlite3")
+    with pytest.raises(DatabaseUnavailable, match="nowhere"):
+        ledger.jobs()
+
+
+def test_a_file_that_is_not_a_database_is_reported(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    path.write_bytes(b"this is not a database, " * 100)
+    ledger = Ledger(f"sqlite:///{path}")
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
+        ledger.jobs()
+
+
+def test_a_mistake_of_our_own_is_not_blamed_on_the_database(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
+    with database.begin() as connection:
+        connection.execute(text("CREATE TABLE a (b INTEGER PRIMARY KEY)"))
+    with pytest.raises(IntegrityError), database.begin() as connection:
+        connection.execute(text("INSERT INTO a VALUES (1), (1)"))
+    database.close()

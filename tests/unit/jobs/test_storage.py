@@ -1,0 +1,148 @@
+import socket
+
+import pytest
+from pydantic import SecretStr
+
+from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing, StoreUnavailable
+from jobs.settings import JobSettings
+from jobs.storage import DirectoryStore, S3Store, open_store
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def settings(s3):
+    return JobSettings(
+        s3_endpoint_url=s3.endpoint_url,
+        s3_access_key_id=s3.access_key,
+        s3_secret_access_key=s3.secret_key,
+    )
+
+
+def test_a_path_is_a_directory_and_an_s3_address_a_bucket(tmp_path):
+    assert isinstance(open_store(str(tmp_path), JobSettings()), DirectoryStore)
+    assert isinstance(open_store("s3://bucket", JobSettings()), S3Store)
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+    ],
+)
+def test_an_s3_address_has_one_spelling(url, canonical):
+    assert open_store(url, JobSettings()).url == canonical
+
+
+@pytest.mark.parametrize("url", ["https://example.org/scans", "s3://", "s3:///prefix"])
+def test_an_address_of_another_kind_is_refused(url):
+    with pytest.raises(SettingsInvalid):
+        open_store(url, JobSettings())
+
+
+def test_an_endpoint_that_is_no_address_is_refused():
+    settings = JobSettings(
+        s3_endpoint_url="nonsense",
+        s3_access_key_id="key",
+        s3_secret_access_key=SecretStr("hunter2"),
+    )
+    with pytest.raises(SettingsInvalid, match="GPEN_S3"):
+        open_store("s3://bucket", settings).check_readable()
+
+
+def test_a_server_that_does_not_answer_is_reported_by_every_method(closed_port):
+    settings = JobSettings(
+        s3_endpoint_url=f"http://127.0.0.1:{closed_port}",
+        s3_access_key_id="key",
+        s3_secret_access_key=SecretStr("hunter2"),
+    )
+    store = open_store("s3://bucket/prefix", settings)
+    for use in (
+        lambda: list(store.list()),
+        lambda: store.head("a.jpg"),
+        lambda: store.get("a.jpg"),
+        lambda: store.put_once("a.jpg", b"", content_type="image/jpeg"),
+        store.check_readable,
+        store.check_writable,
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            use()
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.services
+def test_a_bucket_that_does_not_exist_is_no_source(settings):
+    store = open_store("s3://no-such-bucket", settings)
+    with pytest.raises(SourceMissing, match="no-such-bucket"):
+        store.check_readable()
+
+
+@pytest.mark.services
+def test_a_prefix_without_any_object_is_no_source(s3, settings):
+    bucket = s3.make_bucket()
+    open_store(f"s3://{bucket}", settings).check_readable()
+    with pytest.raises(SourceMissing, match="nothing in"):
+        open_store(f"s3://{bucket}/misspelt", settings).check_readable()
+
+
+@pytest.mark.services
+def test_a_wrong_key_is_reported_as_such(s3, settings):
+    wrong = settings.model_copy(update={"s3_secret_access_key": settings.s3_access_key_id})
+    store = open_store(f"s3://{s3.make_bucket()}", wrong)
+    with pytest.raises(SourceMissing, match="SignatureDoesNotMatch"):
+        store.check_readable()
+    with pytest.raises(DestinationUnusable, match="SignatureDoesNotMatch"):
+        store.check_writable()
+
+
+@pytest.mark.services
+def test_prefixes_of_one_bucket_do_not_see_each_other(s3, settings):
+    bucket = s3.make_bucket()
+    one, other = (open_store(f"s3://{bucket}/{name}", settings) for name in ("a", "a-b"))
+    one.put_once("x.jpg", b"one", content_type="image/jpeg")
+    other.put_once("x.jpg", b"other", content_type="image/jpeg")
+    assert [found.key for found in one.list()] == ["x.jpg"]
+    assert (one.get("x.jpg"), other.get("x.jpg")) == (b"one", b"other")
+
+
+@pytest.mark.services
+def test_more_objects_than_a_page_are_all_listed(s3, settings):
+    bucket = s3.make_bucket()
+    names = {f"{folder}/{number}.jpg" for folder in ("a", "a-1") for number in range(550)}
+    for name in names:
+        s3.client.put_object(Bucket=bucket, Key=name)
+    listed = [found.key for found in open_store(f"s3://{bucket}", settings).list()]
+    assert len(listed) == len(names)
+    assert set(listed) == names
+
+
+@pytest.mark.services
+def test_a_folder_that_a_console_made_is_no_object(s3, settings):
+    bucket = s3.make_bucket()
+    s3.client.put_object(Bucket=bucket, Key="album/")
+    assert list(open_store(f"s3://{bucket}", settings).list()) == []
+
+
+@pytest.mark.services
+def test_what_another_program_put_there_is_compared_by_its_bytes(s3, settings):
+    bucket = s3.make_bucket()
+    s3.client.put_object(Bucket=bucket, Key="a.png", Body=b"pixels")
+    store = open_store(f"s3://{bucket}", settings)
+    assert store.put_once("a.png", b"pixels", content_type="image/png") == "same"
+
+
+@pytest.mark.services
+def test_an_object_carries_its_type_and_checksum(s3, settings):
+    bucket = s3.make_bucket()
+    store = open_store(f"s3://{bucket}/out", settings)
+    store.put_once("a.png", b"pixels", content_type="image/png")
+    head = s3.client.head_object(Bucket=bucket, Key="out/a.png")
+    assert head["ContentType"] == "image/png"
+    assert len(head["Metadata"]["sha256"]) == 64

@@ -1,0 +1,177 @@
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.errors import OutputConflict, PhotoMissing, PhotoTooLarge, WeightsUnavailable
+from jobs.recipe import Recipe
+from jobs.schema import Claim, Job
+from worker.pipeline import run
+from worker.stages import Stages
+
+REGION = (4, 6, 20, 24)
+
+
+def claim_of(bench, key, *, recipe=None, attempt=1):
+    job = bench.job if recipe is None else Job("album", "s", "d", recipe)
+    return Claim(photo_id=1, key=key, token="t", attempt=attempt, worker="w1", job=job)
+
+
+def work(bench, claim, *, max_pixels=1_000_000, stages=None):
+    return run(
+        claim,
+        masters=bench.masters,
+        derivatives=bench.derivatives,
+        engine=bench.engine,
+        max_pixels=max_pixels,
+        stages=stages or Stages(),
+    )
+
+
+def pixels_of(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_a_photo_is_delivered_beside_a_sidecar_and_its_master_is_untouched(bench, picture):
+    bench.masters.objects["box 1/a.png"] = picture
+    outcome = work(bench, claim_of(bench, "box 1/a.png"))
+    assert outcome.derivative_key == "box 1/a.restored.png"
+    assert outcome.sidecar_key == "box 1/a.restored.png.json"
+    assert (outcome.faces, outcome.faces_restored) == (1, 1)
+    assert set(bench.derivatives.objects) == {outcome.derivative_key, outcome.sidecar_key}
+    assert bench.masters.objects == {"box 1/a.png": picture}
+
+
+def test_pixels_outside_the_recorded_regions_are_those_of_the_master(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    before = pixels_of(picture)
+    after = pixels_of(bench.derivatives.objects[outcome.derivative_key])
+    sidecar = json.loads(bench.derivatives.objects[outcome.sidecar_key])
+    changed = (before != after).any(axis=2)
+    x0, y0, x1, y1 = sidecar["faces"][0]["region"]
+    assert changed[y0:y1, x0:x1].any()
+    changed[y0:y1, x0:x1] = False
+    assert not changed.any()
+
+
+def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    sidecar = json.loads(bench.derivatives.objects[outcome.sidecar_key])
+    derivative = bench.derivatives.objects[outcome.derivative_key]
+    assert sidecar["schema_version"] == 1
+    assert sidecar["master"]["key"] == "a.png"
+    assert sidecar["master"]["sha256"] == hashlib.sha256(picture).hexdigest()
+    assert sidecar["derivative"]["sha256"] == hashlib.sha256(derivative).hexdigest()
+    assert sidecar["recipe"]["weights"] == "compact"
+    assert sidecar["recipe_hash"] == Recipe().hash()
+    assert sidecar["engine"]["weights_sha256"] == "a" * 64
+    assert sidecar["engine"]["detector_sha256"] == "b" * 64
+    assert (sidecar["device"], sidecar["precision"]) == ("cpu", "fp32")
+    face = sidecar["faces"][0]
+    assert face["box"] == [5.0, 7.0, 19.0, 23.0]
+    assert face["score"] == 0.97
+    assert face["restored"] is True
+    assert face["region"] == list(REGION)
+    assert set(sidecar["timings_s"]) == {"fetch", "decode", "restore", "encode", "store", "total"}
+
+
+def test_the_recipe_reaches_the_engine(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    recipe = Recipe(strength=0.5, min_score=0.8, min_eye_distance_px=9, max_faces=3)
+    work(bench, claim_of(bench, "a.png", recipe=recipe))
+    policy = bench.engine.policies[0]
+    assert (policy.strength, policy.min_score) == (0.5, 0.8)
+    assert (policy.min_eye_distance_px, policy.max_faces) == (9, 3)
+
+
+def test_work_that_was_stored_before_is_not_done_again(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    first = work(bench, claim_of(bench, "a.png"))
+    stored = dict(bench.derivatives.objects)
+    second = work(bench, claim_of(bench, "a.png", attempt=2))
+    assert bench.engine.calls == 1
+    assert bench.derivatives.objects == stored
+    assert second.derivative_key == first.derivative_key
+    assert second.faces_restored == 1
+
+
+def test_a_photo_whose_sidecar_was_not_reached_is_finished_by_the_next_attempt(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    del bench.derivatives.objects[outcome.sidecar_key]
+    again = work(bench, claim_of(bench, "a.png", attempt=2))
+    assert again.sidecar_key in bench.derivatives.objects
+
+
+def test_another_recipe_at_the_same_destination_is_a_conflict_and_changes_nothing(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    work(bench, claim_of(bench, "a.png"))
+    stored = dict(bench.derivatives.objects)
+    with pytest.raises(OutputConflict):
+        work(bench, claim_of(bench, "a.png", recipe=Recipe(strength=0.5)))
+    assert bench.derivatives.objects == stored
+
+
+def test_a_changed_master_at_the_same_destination_is_a_conflict(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    work(bench, claim_of(bench, "a.png"))
+    other = io.BytesIO()
+    Image.new("RGB", (30, 40), "red").save(other, "PNG")
+    bench.masters.objects["a.png"] = other.getvalue()
+    with pytest.raises(OutputConflict):
+        work(bench, claim_of(bench, "a.png"))
+
+
+def test_a_sidecar_that_cannot_be_read_is_a_conflict(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    bench.derivatives.objects["a.restored.png.json"] = b"[1, 2"
+    with pytest.raises(OutputConflict):
+        work(bench, claim_of(bench, "a.png"))
+
+
+def test_a_missing_master_is_named(bench):
+    with pytest.raises(PhotoMissing, match=r"gone\.png"):
+        work(bench, claim_of(bench, "gone.png"))
+
+
+def test_a_picture_over_the_limit_is_refused_before_the_engine_sees_it(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    with pytest.raises(PhotoTooLarge):
+        work(bench, claim_of(bench, "a.png"), max_pixels=100)
+    assert bench.engine.calls == 0
+    assert not bench.derivatives.objects
+
+
+def test_weights_may_be_named_by_hash_and_others_are_refused(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    work(bench, claim_of(bench, "a.png", recipe=Recipe(weights="a" * 64)))
+    with pytest.raises(WeightsUnavailable, match="gpen-bfr-512"):
+        work(bench, claim_of(bench, "a.png", recipe=Recipe(weights="gpen-bfr-512")))
+
+
+def test_the_failing_stage_is_known(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    bench.engine.errors.append(RuntimeError("boom"))
+    stages = Stages()
+    with pytest.raises(RuntimeError):
+        work(bench, claim_of(bench, "a.png"), stages=stages)
+    assert stages.current == "restore"
+
+
+def test_a_lost_claim_ends_the_work_before_anything_is_stored(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    began = []
+
+    def lose_it_at_the_last_stage():
+        began.append(1)
+        if len(began) == 5:
+            raise OSError("lost")
+
+    with pytest.raises(OSError, match="lost"):
+        work(bench, claim_of(bench, "a.png"), stages=Stages(lose_it_at_the_last_stage))
+    assert not bench.derivatives.objects

@@ -1,0 +1,135 @@
+import json
+
+import pytest
+from celery.worker import state
+
+from gpen_engine import CheckpointCorrupt
+from jobs.errors import ClaimLost, StoreUnavailable
+from jobs.schema import Claim, PhotoState
+from worker.tasks import handle
+
+
+@pytest.fixture(autouse=True)
+def running_worker(monkeypatch):
+    monkeypatch.setattr(state, "should_stop", None)
+
+
+def message(photo_id):
+    return {"version": 1, "photo_id": photo_id}
+
+
+def only_photo(bench):
+    (photo,) = bench.runtime.ledger.photos(bench.job.id)
+    return photo
+
+
+def test_a_message_delivers_its_photo(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+    photo = only_photo(bench)
+    assert photo.state is PhotoState.DONE
+    assert photo.derivative_key == "a.restored.png"
+    assert set(bench.derivatives.objects) == {"a.restored.png", "a.restored.png.json"}
+
+
+def test_a_second_message_for_the_same_photo_ends_quietly(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    handle(message(ids["a.png"]), bench.runtime)
+    assert handle(message(ids["a.png"]), bench.runtime) == "taken"
+    assert bench.engine.calls == 1
+
+
+def test_a_photo_that_another_worker_holds_is_left_alone(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.runtime.ledger.claim(ids["a.png"], worker="other", lease_s=60)
+    assert handle(message(ids["a.png"]), bench.runtime) == "taken"
+    assert bench.engine.calls == 0
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{}, {"photo_id": "x"}, {"version": 99, "photo_id": 1}, {"photo_id": 1, "cmd": "x"}]
+)
+def test_a_message_that_makes_no_sense_touches_nothing(bench, picture, nonsense):
+    bench.submit({"a.png": picture})
+    assert handle(nonsense, bench.runtime) == "unreadable"
+    assert only_photo(bench).state is PhotoState.PENDING
+
+
+def test_a_corrupt_photo_fails_with_stage_code_and_advice(bench):
+    ids = bench.submit({"a.jpg": b"this is no picture"})
+    assert handle(message(ids["a.jpg"]), bench.runtime) == "failed"
+    failure = only_photo(bench).failure
+    assert failure.code == "photo.unsupported"
+    assert failure.stage == "decode"
+    assert failure.advice
+    assert not bench.derivatives.objects
+
+
+def test_a_store_that_is_away_costs_one_attempt_and_the_photo_waits(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors.append(StoreUnavailable("away"))
+    assert handle(message(ids["a.png"]), bench.runtime) == "retry"
+    photo = only_photo(bench)
+    assert (photo.state, photo.attempts) == (PhotoState.PENDING, 1)
+    assert handle(message(ids["a.png"]), bench.runtime) == "taken"
+    bench.clock.advance(600)
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+
+
+def test_attempts_are_capped(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors += [ZeroDivisionError("bug")] * 9
+    results = []
+    for _ in range(5):
+        results.append(handle(message(ids["a.png"]), bench.runtime))
+        bench.clock.advance(3600)
+    assert results == ["retry", "retry", "failed", "taken", "taken"]
+    assert only_photo(bench).failure.code == "photo.unexpected"
+
+
+def test_bad_weights_stop_the_worker_and_leave_the_photo_unclaimed(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors.append(CheckpointCorrupt("gone"))
+    assert handle(message(ids["a.png"]), bench.runtime) == "stopped"
+    photo = only_photo(bench)
+    assert (photo.state, photo.attempts) == (PhotoState.PENDING, 0)
+    assert state.should_stop == 5
+
+
+def test_a_claim_lost_while_working_leaves_the_photo_to_the_other_worker(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    ledger = bench.runtime.ledger
+
+    class Slow:
+        identity = bench.engine.identity
+
+        def restore(self, image, policy):
+            bench.clock.advance(61)
+            ledger.requeue_stalled(published_timeout_s=900, max_attempts=3)
+            assert isinstance(ledger.claim(ids["a.png"], worker="other", lease_s=60), Claim)
+            return bench.engine.restore(image, policy)
+
+    bench.runtime.engine = Slow()
+    assert handle(message(ids["a.png"]), bench.runtime) == "lost"
+    assert only_photo(bench).state is PhotoState.CLAIMED
+
+
+def test_a_claim_lost_while_recording_an_error_is_not_an_error(bench, picture, monkeypatch):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors.append(StoreUnavailable("away"))
+
+    def lost(*_args, **_more):
+        raise ClaimLost("lost")
+
+    monkeypatch.setattr(bench.runtime.ledger, "release", lost)
+    assert handle(message(ids["a.png"]), bench.runtime) == "lost"
+
+
+def test_the_sidecar_names_worker_and_attempt(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors.append(StoreUnavailable("away"))
+    handle(message(ids["a.png"]), bench.runtime)
+    bench.clock.advance(600)
+    handle(message(ids["a.png"]), bench.runtime)
+    sidecar = json.loads(bench.derivatives.objects["a.restored.png.json"])
+    assert (sidecar["worker"], sidecar["attempt"]) == ("w1", 2)

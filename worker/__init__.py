@@ -1,0 +1,1 @@
+"""The worker takes photos out of the queue; queue and engine meet only here."""

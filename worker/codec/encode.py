@@ -1,0 +1,130 @@
+"""Encodes a derivative: a `Photograph` and its restored pixels in, a complete file out.
+
+Lossless output has the master's depth, channels and pages, and its samples wherever the restored
+pixels are the master's.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import PhotoUnsupported
+from worker.codec import jpeg, png, tiff_writer
+from worker.codec.photograph import AlphaKind, Container, Encoded, Page, Photograph, Samples
+
+Output = Literal["same", "png", "tiff", "jpeg"]
+_Format = Literal["png", "tiff", "jpeg"]
+_KINDS: dict[_Format, tuple[str, str]] = {
+    "png": (".png", "image/png"),
+    "tiff": (".tif", "image/tiff"),
+    "jpeg": (".jpg", "image/jpeg"),
+}
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_TO_8_BIT = 257  # 65535 / 255
+
+
+def encode(
+    photograph: Photograph,
+    pixels: Sequence[Samples],
+    *,
+    output: Output,
+    jpeg_quality: int,
+    software: str,
+) -> Encoded:
+    """Encode the derivative of a photograph.
+
+    Args:
+        photograph: as decoded.
+        pixels: for each page an array of the shape and type of `Page.pixels`.
+        output: "same" keeps TIFF and stores every other kind as PNG.
+        jpeg_quality: 1 to 100, for "jpeg" only.
+        software: is written into the file as its maker.
+
+    Raises:
+        PhotoUnsupported: the chosen format can't hold the photograph.
+        ValueError: the arrays aren't those of this photograph.
+    """
+    pages = photograph.pages
+    if len(pixels) != len(pages):
+        raise ValueError(f"{len(pixels)} arrays for {len(pages)} pages")
+    kind = _choose_format(photograph, output)
+    notes: list[str] = []
+    leaves = [
+        tiff_writer.Leaf(_join(page, restored, notes), page)
+        for page, restored in zip(pages, pixels, strict=True)
+    ]
+    first, metadata = leaves[0].samples, pages[0].metadata
+    match kind:
+        case "tiff":
+            data = tiff_writer.write(leaves, software=software, notes=notes)
+        case "png":
+            data = png.write(first, metadata, software=software, notes=notes)
+        case "jpeg":
+            flat = _flatten(first, gray=pages[0].gray, notes=notes)
+            data = jpeg.write(flat, metadata, quality=jpeg_quality, software=software, notes=notes)
+        case _:
+            assert_never(kind)
+    suffix, content_type = _KINDS[kind]
+    return Encoded(data, suffix, content_type, tuple(dict.fromkeys(notes)))
+
+
+def output_suffix(photograph: Photograph, output: Output) -> str:
+    """Return the suffix that the derivative will have, with its dot.
+
+    Raises:
+        PhotoUnsupported: the chosen format can't hold the photograph.
+    """
+    return _KINDS[_choose_format(photograph, output)][0]
+
+
+def _choose_format(photograph: Photograph, output: Output) -> _Format:
+    if output == "tiff" or (output == "same" and photograph.container is Container.TIFF):
+        return "tiff"
+    kind: _Format = "png" if output == "same" else output
+    pages = photograph.pages
+    if len(pages) > 1:
+        raise PhotoUnsupported(f"{kind} can't hold {len(pages)} pages; choose same or tiff")
+    alpha = pages[0].alpha
+    if kind == "png" and alpha is not None and alpha.kind is AlphaKind.ASSOCIATED:
+        raise PhotoUnsupported("png can't hold associated alpha unchanged; choose same or tiff")
+    if kind == "jpeg" and max(pages[0].pixels.shape[:2]) > jpeg.MAX_SIDE_PX:
+        raise PhotoUnsupported(f"jpeg ends at {jpeg.MAX_SIDE_PX} pixels a side; choose tiff")
+    return kind
+
+
+def _join(page: Page, restored: Samples, notes: list[str]) -> Samples:
+    """Bring the restored pixels back to the master's channels."""
+    if restored.shape != page.pixels.shape or restored.dtype != page.pixels.dtype:
+        raise ValueError(
+            f"an array {restored.shape} {restored.dtype} "
+            f"for a page {page.pixels.shape} {page.pixels.dtype}"
+        )
+    colours = _one_channel(restored, notes) if page.gray else restored
+    if page.alpha is None:
+        return colours
+    joined: NDArray[Any] = np.dstack([colours, page.alpha.samples])
+    return joined
+
+
+def _one_channel(pixels: Samples, notes: list[str]) -> Samples:
+    """Return `(H, W)`; where the channels differ their luma, and that is said."""
+    gray: NDArray[Any] = pixels[:, :, 0].copy()
+    coloured = (pixels[:, :, 1] != gray) | (pixels[:, :, 2] != gray)
+    if coloured.any():
+        gray[coloured] = np.rint(pixels[coloured] @ _LUMA).astype(gray.dtype)
+        notes.append("colour that restoration brought into a gray page was removed")
+    return gray
+
+
+def _flatten(samples: Samples, *, gray: bool, notes: list[str]) -> Samples:
+    """Bring samples to what JPEG holds: 8 bits, no alpha."""
+    flat: NDArray[Any] = samples
+    if np.atleast_3d(samples).shape[2] not in {1, 3}:
+        flat = samples[:, :, 0] if gray else samples[:, :, :-1]
+        notes.append("JPEG can't hold the alpha channel; it was dropped")
+    if flat.dtype == np.uint16:
+        flat = np.rint(flat / _TO_8_BIT).astype(np.uint8)
+        notes.append("JPEG can't hold 16 bits; the samples were rounded to 8")
+    return np.ascontiguousarray(flat)

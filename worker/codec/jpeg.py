@@ -1,0 +1,198 @@
+"""JPEG files, read and written.
+
+Pillow (libjpeg-turbo) decodes and encodes the samples. The segments are read here: Pillow would
+parse EXIF while it opens a file, and takes a file without its end marker for whole.
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
+from worker.codec.limits import check_pixels
+from worker.codec.photograph import Metadata, Page, Resolution, Samples, Unit
+from worker.codec.upright import make_page
+
+SIGNATURE = b"\xff\xd8\xff"
+MAX_SIDE_PX = 65_500  # libjpeg's own limit
+
+_SOI, _EOI, _SOS, _COM, _MARK = 0xD8, 0xD9, 0xDA, 0xFE, 0xFF
+_APP0, _APP1, _APP2, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DECODABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+_MAX_SEGMENT_BYTES = 65_533
+_LENGTH_BYTES, _FRAME_BYTES, _DENSITY_BYTES = 2, 6, 7
+_SAMPLE_BITS = 8
+
+_JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
+_XMP, _LONG_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_PHOTOSHOP = b"Photoshop 3.0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    marker: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        length = (len(self.data) + 2).to_bytes(2)
+        return bytes((_MARK, self.marker)) + length + self.data
+
+
+def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+    """Decode the first picture of a JPEG file; what follows its end marker is ignored."""
+    segments, scan_at = _read_checked(data, max_pixels=max_pixels)
+    samples = _decode(segments, data[scan_at:])
+    return make_page(samples, _read_metadata(segments, notes), notes=notes)
+
+
+def check(data: bytes, *, max_pixels: int) -> None:
+    """Check a JPEG stream as `read` does, without decoding it."""
+    _read_checked(data, max_pixels=max_pixels)
+
+
+def _read_checked(data: bytes, *, max_pixels: int) -> tuple[list[_Segment], int]:
+    segments, scan_at = _read_segments(data)
+    _check_frame(segments, max_pixels=max_pixels)
+    if data.find(bytes((_MARK, _EOI)), scan_at) < 0:
+        raise PhotoTruncated("the JPEG data ends before its end marker")
+    return segments, scan_at
+
+
+def _read_segments(data: bytes) -> tuple[list[_Segment], int]:
+    """Return the segments before the first scan and where that scan starts."""
+    segments: list[_Segment] = []
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != _MARK:
+            raise PhotoCorrupt(f"no JPEG marker where one must be, at byte {at}")
+        marker = data[at + 1]
+        if marker == _SOS:
+            return segments, at
+        if marker == _MARK:
+            at += 1
+            continue
+        if marker in _WITHOUT_LENGTH:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if marker in {_SOI, _EOI} or length < _LENGTH_BYTES:
+            raise PhotoCorrupt(f"a JPEG marker {marker:#x} where none may be, at byte {at}")
+        segments.append(_Segment(marker, data[at + 4 : at + 2 + length]))
+        at += 2 + length
+    raise PhotoTruncated("the JPEG data ends before its picture starts")
+
+
+def _check_frame(segments: list[_Segment], *, max_pixels: int) -> None:
+    frame = next((segment for segment in segments if segment.marker in _FRAMES), None)
+    if frame is None or len(frame.data) < _FRAME_BYTES:
+        raise PhotoCorrupt("the JPEG data has no frame header")
+    bits, channels = frame.data[0], frame.data[5]
+    if frame.marker not in _DECODABLE_FRAMES:
+        raise PhotoUnsupported(f"JPEG process {frame.marker:#x} isn't supported")
+    if bits != _SAMPLE_BITS:
+        raise PhotoUnsupported(f"JPEG with {bits} bits a sample isn't supported")
+    if channels not in {1, 3}:
+        raise PhotoUnsupported(f"JPEG with {channels} channels (CMYK) isn't supported")
+    height, width = int.from_bytes(frame.data[1:3]), int.from_bytes(frame.data[3:5])
+    check_pixels(width, height, max_pixels=max_pixels)
+
+
+def _decode(segments: list[_Segment], scans: bytes) -> Samples:
+    """Decode, showing the decoder only the segments that decide samples."""
+    needed = [s.pack() for s in segments if not _APP1 <= s.marker <= _APP15 or s.marker == _APP14]
+    stream = b"".join([bytes((_MARK, _SOI)), *needed, scans])
+    with JpegImageFile(BytesIO(stream)) as image:
+        image.load()
+        return np.asarray(image)
+
+
+def _read_metadata(segments: list[_Segment], notes: list[str]) -> Metadata:
+    def found(marker: int, prefix: bytes) -> list[bytes]:
+        matching = (s.data for s in segments if s.marker == marker)
+        return [data[len(prefix) :] for data in matching if data.startswith(prefix)]
+
+    if found(_APP1, _LONG_XMP):
+        notes.append("the extended part of a long XMP packet was left out")
+    metadata = Metadata(
+        icc=_join_profile(found(_APP2, _ICC), notes),
+        photoshop=b"".join(found(_APP13, _PHOTOSHOP)) or None,
+        comments=tuple(found(_COM, b"")),
+    )
+    for exif in found(_APP1, _EXIF)[:1]:
+        metadata = replace(metadata, exif=exif)
+    for xmp in found(_APP1, _XMP)[:1]:
+        metadata = replace(metadata, xmp=xmp)
+    for jfif in found(_APP0, _JFIF)[:1]:
+        metadata = replace(metadata, resolution=_read_density(jfif))
+    return metadata
+
+
+def _join_profile(parts: list[bytes], notes: list[str]) -> bytes | None:
+    """Join a profile's parts, each with its number and their count in front."""
+    if not parts:
+        return None
+    ordered = sorted(parts)
+    expected = [bytes((number + 1, len(parts))) for number in range(min(len(parts), 255))]
+    if [part[:2] for part in ordered] != expected:
+        notes.append("parts of the ICC profile are missing; it was left out")
+        return None
+    return b"".join(part[2:] for part in ordered)
+
+
+def _read_density(jfif: bytes) -> Resolution | None:
+    unit = {1: Unit.INCH, 2: Unit.CM}.get(jfif[2]) if len(jfif) >= _DENSITY_BYTES else None
+    x, y = int.from_bytes(jfif[3:5]), int.from_bytes(jfif[5:7])
+    if unit is None or not x or not y:
+        return None
+    return Resolution(Fraction(x), Fraction(y), unit)
+
+
+def write(
+    samples: Samples, metadata: Metadata, *, quality: int, software: str, notes: list[str]
+) -> bytes:
+    """Encode `(H, W)` or `(H, W, 3)` uint8 samples with full colour resolution."""
+    segments = list(_fitting(_make_segments(metadata, software), notes))
+    if metadata.chunks:
+        notes.append("JPEG has no place for the PNG file's own chunks")
+    out = BytesIO()
+    Image.fromarray(samples).save(
+        out,
+        "JPEG",
+        quality=quality,
+        subsampling=0,
+        icc_profile=metadata.icc,
+        dpi=_whole_dpi(metadata.resolution),
+        extra=b"".join(segment.pack() for segment in segments),
+    )
+    return out.getvalue()
+
+
+def _make_segments(metadata: Metadata, software: str) -> list[_Segment]:
+    segments = [_Segment(_COM, comment) for comment in (*metadata.comments, software.encode())]
+    if metadata.photoshop:
+        segments.insert(0, _Segment(_APP13, _PHOTOSHOP + metadata.photoshop))
+    if metadata.xmp:
+        segments.insert(0, _Segment(_APP1, _XMP + metadata.xmp))
+    if metadata.exif:
+        segments.insert(0, _Segment(_APP1, _EXIF + metadata.exif))
+    return segments
+
+
+def _fitting(segments: list[_Segment], notes: list[str]) -> list[_Segment]:
+    fitting = [s for s in segments if len(s.data) <= _MAX_SEGMENT_BYTES]
+    if len(fitting) < len(segments):
+        notes.append("a metadata block is too long for JPEG and was left out")
+    return fitting
+
+
+def _whole_dpi(resolution: Resolution | None) -> tuple[int, int]:
+    if resolution is None or resolution.unit is Unit.NONE:
+        return 0, 0  # Pillow's word for unknown
+    x, y = (min(round(value), 65_535) for value in resolution.per_inch())
+    return x, y

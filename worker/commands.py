@@ -1,0 +1,138 @@
+"""The engine's own commands: `restore`, and its part of `doctor`, joined by entry point.
+
+They print nothing but results and raise what goes wrong; the command line turns errors into
+messages and exit codes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from gpen_engine import GpenError
+from gpen_engine.facexlib_shim import import_torchvision
+from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing
+from jobs.recipe import Output, Recipe
+from jobs.schema import sidecar_key
+from jobs.settings import JobSettings
+from jobs.storage import open_store
+from worker.codec import decode
+from worker.pipeline import process
+from worker.provenance import Delivery, write_sidecar
+from worker.runtime import load_engine
+from worker.settings import WorkerSettings
+from worker.stages import Stages
+
+_OUTPUTS: dict[str, Output] = {
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `doctor`."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add `restore` to the command line."""
+    app.command("restore")(restore)
+
+
+def restore(
+    master: Annotated[Path, typer.Argument(metavar="IN", help="The picture to restore.")],
+    derivative: Annotated[Path, typer.Argument(metavar="OUT", help="A .png, .tif or .jpg.")],
+    weights: Annotated[str, typer.Option(help="A known name or a weights file.")] = "compact",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="1 restores fully.")] = 1.0,
+    quality: Annotated[int, typer.Option(min=1, max=95, help="For a .jpg.")] = 95,
+) -> None:
+    """Restore one picture without a queue: writes OUT and OUT.json, and overwrites neither."""
+    if not master.is_file():
+        raise SourceMissing(f"there is no file {master}")
+    output = _OUTPUTS.get(derivative.suffix.lower())
+    if output is None:
+        raise DestinationUnusable(f"{derivative.name} has to end in .png, .tif or .jpg")
+    worker = WorkerSettings.from_environment().model_copy(
+        update={"weights": weights, "device": device}
+    )
+    target = open_store(str(derivative.parent), JobSettings.from_environment())
+    target.check_writable()
+    for name in (derivative.name, sidecar_key(derivative.name)):
+        if target.head(name) is not None:
+            raise DestinationUnusable(f"{derivative.parent / name} exists and isn't overwritten")
+    stages = Stages()
+    stages.begin("fetch")
+    data = open_store(str(master.parent), JobSettings.from_environment()).get(master.name)
+    stages.begin("decode")
+    photograph = decode(data, max_pixels=worker.max_pixels)
+    engine = load_engine(worker)
+    recipe = Recipe(
+        weights=engine.identity.weights_sha256 if Path(weights).is_file() else weights,
+        strength=strength,
+        output=output,
+        jpeg_quality=quality,
+    )
+    restorations, encoded = process(photograph, recipe, engine, stages)
+    delivery = Delivery(
+        master_key=master.name,
+        master=data,
+        photograph=photograph,
+        derivative_key=derivative.name,
+        encoded=encoded,
+        restorations=restorations,
+        recipe=recipe,
+        worker=worker.worker_name,
+    )
+    sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
+    target.put_once(derivative.name, encoded.data, content_type=encoded.content_type)
+    target.put_once(sidecar_key(derivative.name), sidecar, content_type="application/json")
+    outcome = delivery.outcome(elapsed_s=stages.elapsed_s)
+    typer.echo(f"{derivative}: {outcome.faces_restored} of {outcome.faces} faces restored")
+
+
+def engine_checks(settings: JobSettings) -> Iterable[Check]:
+    """Yield the engine's part of `doctor`: torch, torchvision, device, weights, detector."""
+    del settings  # the engine has its own
+    try:
+        worker = WorkerSettings.from_environment()
+    except SettingsInvalid as error:
+        yield Check("worker settings", ok=False, detail=str(error))
+        return
+    yield Check("torch", ok=True, detail=torch.__version__)
+    compiled = import_torchvision().extension._has_ops()
+    how = "with its operators" if compiled else "without its operators: NumPy stands in"
+    yield Check("torchvision", ok=True, detail=f"{metadata.version('torchvision')}, {how}")
+    yield from _devices()
+    try:
+        engine = load_engine(worker).identity
+    except GpenError as error:
+        yield Check("engine", ok=False, detail=f"{error} [{error.code}] {error.advice}")
+        return
+    yield Check("device", ok=True, detail=f"{engine.device}, {engine.precision}")
+    yield Check(
+        "weights", ok=True, detail=f"{engine.weights}, {engine.size} px, {engine.weights_sha256}"
+    )
+    yield Check("detector", ok=True, detail=f"{engine.detector.name}, {engine.detector.sha256}")
+
+
+def _devices() -> Iterable[Check]:
+    if not torch.cuda.is_available():
+        yield Check("gpu", ok=True, detail="none; the CPU is used")
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        yield Check(
+            "gpu", ok=True, detail=f"cuda:{index} {name}, {free >> 20} of {total >> 20} MiB free"
+        )

@@ -1,0 +1,162 @@
+"""The sidecar: which master, which recipe, which engine, and what became of every face.
+
+Values in, JSON out. Its schema is described in docs/sidecar.md. Timings and the worker's name are
+the only parts that may differ between two runs on the same machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from gpen_engine import EngineIdentity, FaceOutcome, Restoration
+from jobs.recipe import Recipe
+from jobs.schema import Outcome, sidecar_key
+from worker.codec import Encoded, Photograph
+
+SCHEMA = "gpen-archive/sidecar"
+SCHEMA_VERSION = 1
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the sha256 of bytes in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def software() -> str:
+    """Name this program and its version, as written into pictures and sidecars."""
+    return f"gpen-archive {version('gpen-archive')}"
+
+
+def identity(master_sha256: str, recipe: Recipe, engine: EngineIdentity) -> dict[str, str]:
+    """Return what decides a derivative's pixels, on one class of device."""
+    return {
+        "master_sha256": master_sha256,
+        "recipe_hash": recipe.hash(),
+        "weights_sha256": engine.weights_sha256,
+        "detector_sha256": engine.detector.sha256,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Everything that one photo's sidecar tells of."""
+
+    master_key: str
+    master: bytes
+    photograph: Photograph
+    derivative_key: str
+    encoded: Encoded
+    restorations: Sequence[Restoration]
+    recipe: Recipe
+    worker: str
+    attempt: int = 1
+
+    def outcome(self, *, elapsed_s: float) -> Outcome:
+        """Return what the ledger records."""
+        faces = [face for result in self.restorations for face in result.faces]
+        return Outcome(
+            derivative_key=self.derivative_key,
+            sidecar_key=sidecar_key(self.derivative_key),
+            faces=len(faces),
+            faces_restored=sum(face.restored for face in faces),
+            elapsed_s=elapsed_s,
+        )
+
+
+def write_sidecar(
+    delivery: Delivery, engine: EngineIdentity, *, timings_s: dict[str, float]
+) -> bytes:
+    """Return the sidecar as UTF-8 JSON."""
+    encoded, recipe = delivery.encoded, delivery.recipe
+    work = identity(sha256_of(delivery.master), recipe, engine)
+    content = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "software": software(),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "identity": work,
+        "master": {
+            "key": delivery.master_key,
+            "sha256": work["master_sha256"],
+            "bytes": len(delivery.master),
+            "container": delivery.photograph.container.value,
+        },
+        "derivative": {
+            "key": delivery.derivative_key,
+            "sha256": sha256_of(encoded.data),
+            "bytes": len(encoded.data),
+            "content_type": encoded.content_type,
+        },
+        "recipe": recipe.model_dump(),
+        "recipe_hash": recipe.hash(),
+        "engine": _engine(engine),
+        "device": engine.device,
+        "precision": engine.precision.value,
+        "pages": [
+            {"page": page, "width": result.image.shape[1], "height": result.image.shape[0]}
+            for page, result in enumerate(delivery.restorations)
+        ],
+        "faces": [
+            _face(page, outcome, engine)
+            for page, result in enumerate(delivery.restorations)
+            for outcome in result.faces
+        ],
+        "notes": [*delivery.photograph.notes, *encoded.notes],
+        "timings_s": {step: round(seconds, 4) for step, seconds in timings_s.items()},
+        "worker": delivery.worker,
+        "attempt": delivery.attempt,
+    }
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(
+        errors="backslashreplace"
+    )
+
+
+def read_delivered(sidecar: bytes, expected: dict[str, str]) -> Outcome | None:
+    """Return the outcome that a sidecar records, None when it belongs to other work."""
+    try:
+        content = json.loads(sidecar)
+        if content["identity"] != expected:
+            return None
+        faces = content["faces"]
+        key = content["derivative"]["key"]
+        return Outcome(
+            derivative_key=key,
+            sidecar_key=sidecar_key(key),
+            faces=len(faces),
+            faces_restored=sum(face["restored"] for face in faces),
+            elapsed_s=float(content["timings_s"]["total"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _engine(engine: EngineIdentity) -> dict[str, Any]:
+    return {
+        "weights": engine.weights,
+        "weights_sha256": engine.weights_sha256,
+        "size": engine.size,
+        "detector": engine.detector.name,
+        "detector_sha256": engine.detector.sha256,
+    }
+
+
+def _face(page: int, outcome: FaceOutcome, engine: EngineIdentity) -> dict[str, Any]:
+    face = outcome.face
+    entry: dict[str, Any] = {
+        "page": page,
+        "box": [round(value, 1) for value in face.box],
+        "landmarks": [[round(x, 1), round(y, 1)] for x, y in face.landmarks],
+        "score": round(face.score, 4),
+        "restored": outcome.restored,
+    }
+    if outcome.reason is not None:
+        entry["reason"] = outcome.reason.value
+    if outcome.restored and outcome.region and outcome.detail:
+        entry["region"] = list(outcome.region)
+        entry["detail"] = outcome.detail.value
+        entry["precision"] = "fp32" if outcome.redone_in_float32 else engine.precision.value
+    return entry

@@ -1,0 +1,71 @@
+"""What happens after an error, as a table: error and attempt in, decision out. Pure.
+
+The first row whose class fits decides. What isn't in the table is unexpected: it is tried again,
+and fails the photo in the end.
+"""
+
+from dataclasses import dataclass
+
+from gpen_engine import DeviceError, GpenError, ImageError, OutOfMemory
+from gpen_engine.errors import CheckpointError
+from jobs.errors import ClaimLost, JobError, Permanent, PhotoUnexpected, Transient
+
+_FIRST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Give the photo back; it may be tried again after a while."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Give the photo up, with a code, what happened, and what a person can do."""
+
+    code: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Somebody else has the photo: do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """This worker can't work: give the photo back uncounted and end."""
+
+    reason: str
+
+
+Decision = Retry | Fail | Drop | Stop
+
+_TABLE: tuple[tuple[type[BaseException], type[Decision]], ...] = (
+    (ClaimLost, Drop),
+    (Permanent, Fail),
+    (Transient, Retry),
+    (OutOfMemory, Retry),
+    (MemoryError, Retry),
+    (ImageError, Fail),
+    (CheckpointError, Stop),
+    (DeviceError, Stop),
+    (Exception, Retry),
+)
+
+
+def decide(error: BaseException, attempt: int, *, max_attempts: int) -> Decision:
+    """Say what to do after `error` ended attempt number `attempt`, counted from 1."""
+    action = next((action for kind, action in _TABLE if isinstance(error, kind)), Stop)
+    if action is Drop:
+        return Drop()
+    if action is Stop:
+        return Stop(f"{type(error).__name__}: {error}")
+    if action is Retry and attempt < max_attempts:
+        return Retry(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 4.0 ** (attempt - 1)))
+    if isinstance(error, JobError | GpenError):
+        return Fail(error.code, str(error), error.advice)
+    return Fail(PhotoUnexpected.code, f"{type(error).__name__}: {error}", PhotoUnexpected.advice)

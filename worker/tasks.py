@@ -1,0 +1,118 @@
+"""The Celery task: claim, work, record. What happens to a photo is in `pipeline` and `retry`."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import assert_never
+
+from celery import Celery
+from celery.worker import state
+from pydantic import ValidationError
+
+from gpen_engine import GpenError
+from jobs.broker import TASK_NAME
+from jobs.errors import ClaimLost, JobError
+from jobs.logs import get_logger
+from jobs.schema import MESSAGE_VERSION, Claim, PhotoMessage
+from worker.exits import ENVIRONMENT
+from worker.lease import Lease
+from worker.pipeline import run
+from worker.retry import Drop, Fail, Retry, Stop, decide
+from worker.runtime import Runtime
+from worker.stages import Stages
+
+_log = get_logger(__name__)
+
+
+def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str]:
+    """Add the one task to the application, working with `runtime`."""
+
+    @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
+    def restore_photo(message: dict[str, object]) -> str:
+        return handle(message, runtime)
+
+    task: Callable[[dict[str, object]], str] = restore_photo
+    return task
+
+
+def handle(message: dict[str, object], runtime: Runtime) -> str:
+    """Work on the photo that a message names; return in a word what became of it.
+
+    A message that makes no sense, or whose photo is taken or finished, ends quietly.
+    """
+    try:
+        photo = PhotoMessage.model_validate(message)
+    except ValidationError:
+        _log.error("message.unreadable", message=str(message)[:200])
+        return "unreadable"
+    if photo.version != MESSAGE_VERSION:
+        _log.error("message.version", version=photo.version, expected=MESSAGE_VERSION)
+        return "unreadable"
+    settings = runtime.settings
+    claim = runtime.ledger.claim(
+        photo.photo_id, worker=runtime.worker.worker_name, lease_s=settings.lease_s
+    )
+    if claim is None:
+        _log.info("photo.taken", photo_id=photo.photo_id)
+        return "taken"
+    _log.info("photo.claimed", photo_id=claim.photo_id, key=claim.key, attempt=claim.attempt)
+    with Lease(runtime.ledger, claim, lease_s=settings.lease_s) as lease:
+        stages = Stages(on_begin=lease.check)
+        try:
+            return _deliver(claim, runtime, stages)
+        except Exception as error:  # noqa: BLE001 - the table in retry.py knows every class
+            with suppress(ClaimLost):
+                return _record(error, claim, runtime, stages.current)
+            return "lost"
+
+
+def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
+    outcome = run(
+        claim,
+        masters=runtime.store(claim.job.source),
+        derivatives=runtime.store(claim.job.destination),
+        engine=runtime.engine,
+        max_pixels=runtime.worker.max_pixels,
+        stages=stages,
+    )
+    runtime.ledger.succeed(claim, outcome)
+    _log.info(
+        "photo.done",
+        photo_id=claim.photo_id,
+        key=claim.key,
+        faces=outcome.faces,
+        restored=outcome.faces_restored,
+        elapsed_s=round(outcome.elapsed_s, 3),
+    )
+    return "done"
+
+
+def _record(error: Exception, claim: Claim, runtime: Runtime, stage: str) -> str:
+    """Write down what an error means for the photo."""
+    ledger, settings = runtime.ledger, runtime.settings
+    decision = decide(error, claim.attempt, max_attempts=settings.max_attempts)
+    expected = isinstance(error, JobError | GpenError)
+    (_log.warning if expected else _log.exception)(
+        "photo.error",
+        photo_id=claim.photo_id,
+        key=claim.key,
+        stage=stage,
+        attempt=claim.attempt,
+        decision=type(decision).__name__.lower(),
+        error=f"{type(error).__name__}: {error}",
+    )
+    match decision:
+        case Retry(after_s):
+            ledger.release(claim, after_s=after_s)
+            return "retry"
+        case Fail(code, text, advice):
+            ledger.fail(claim, code=code, message=text, advice=advice, stage=stage)
+            return "failed"
+        case Drop():
+            return "lost"
+        case Stop(reason):
+            ledger.release(claim, after_s=0, counted=False)
+            _log.error("worker.stops", reason=reason)
+            state.should_stop = ENVIRONMENT
+            return "stopped"
+        case _:
+            assert_never(decision)
