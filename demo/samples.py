@@ -23,7 +23,7 @@ _PAPER = (238, 231, 214)
 
 
 def make_samples(folder: Path) -> list[Path]:
-    """Write the sample scans into `folder`, some of them in a sub-folder, and return their paths."""
+    """Write the sample scans into `folder` and return their paths."""
     rng = np.random.default_rng(1969)
     portrait: Picture = data.astronaut()
     prints = folder / "prints"

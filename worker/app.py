@@ -1,5 +1,7 @@
 """The Celery worker process around one runtime: threads as lanes, one engine between them."""
 
+import socket
+
 from celery import Celery
 
 from jobs import broker
@@ -29,7 +31,7 @@ def serve(runtime: Runtime) -> int:
     worker = build_app(runtime).Worker(
         pool="threads",
         concurrency=runtime.worker.lanes,
-        hostname=f"{runtime.worker.worker_name}@%h",
+        hostname=f"{runtime.worker.worker_name}@{socket.gethostname()}",
         loglevel=runtime.settings.log_level,
         without_mingle=True,
         without_gossip=True,

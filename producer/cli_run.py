@@ -1,0 +1,90 @@
+"""The command `run`: one folder of scans in, restored photos out, on this machine alone."""
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from jobs import logs
+from jobs.schema import Job, PhotoState
+from jobs.settings import JobSettings
+from producer import local, options
+from producer.exits import ExitCode
+from producer.places import is_s3, name_for, normalize
+from producer.report import failures_table, job_table
+from producer.scan import Tally, scan
+from producer.submit import Submission, open_source
+from producer.terminal import output, remarks, say
+from producer.watch import LineWatcher, LiveWatcher, entered_lines
+from producer.weights import resolve
+
+Destination = Annotated[
+    str, typer.Argument(metavar="DST", help="Directory for the results; made if need be.")
+]
+
+
+def run(
+    source: options.Source,
+    destination: Destination,
+    *,
+    weights: options.WeightsHere = options.DEFAULT.weights,
+    strength: options.Strength = options.DEFAULT.strength,
+    min_score: options.MinScore = options.DEFAULT.min_score,
+    min_eye_distance: options.MinEyeDistance = options.DEFAULT.min_eye_distance_px,
+    max_faces: options.MaxFaces = options.DEFAULT.max_faces,
+    container: options.Container = options.DEFAULT_OUTPUT,
+    quality: options.Quality = options.DEFAULT.jpeg_quality,
+) -> None:
+    """Restore a folder of scans here, with everything that takes brought along.
+
+    Stopped by Ctrl-C, or by a power cut, it goes on where it was when the same command is given
+    again. A source without photos is said to be so and is no error.
+    """
+    settings = JobSettings.from_environment()
+    chosen = resolve(weights)
+    recipe = options.make_recipe(
+        weights=chosen.identity,
+        strength=strength,
+        min_score=min_score,
+        min_eye_distance_px=min_eye_distance,
+        max_faces=max_faces,
+        output=container,
+        jpeg_quality=quality,
+    )
+    place = normalize(source)
+    job = Job(name_for(place), source=place, destination=normalize(destination), recipe=recipe)
+    if is_s3(job.destination):
+        raise typer.BadParameter("`run` delivers into a directory; for S3 use `submit`.")
+    store = open_source(job, settings)
+    tally = Tally()
+    if next(scan(store, tally), None) is None:
+        for line in entered_lines(Submission(job, new=0, known=0, tally=tally)):
+            say(line, to=remarks())
+        raise typer.Exit(ExitCode.NONE_DELIVERED if tally.unsafe else ExitCode.DONE)
+    with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:
+        level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
+        logs.configure(log_format=settings.log_format, level=level)
+        ending = local.run(
+            job, source=store, settings=settings, weights=chosen.location, watcher=watcher
+        )
+    _report(job, ending)
+    raise typer.Exit(ending.exit_code)
+
+
+def _report(job: Job, ending: local.Ending) -> None:
+    """Say what came of it, and what to do about the rest."""
+    console = output()
+    counts, failed = ending.counts, ending.counts.of(PhotoState.FAILED)
+    console.print(job_table(job, counts))
+    if ending.failures:
+        console.print()
+        console.print(failures_table(ending.failures))
+    here = f"--at {shlex.quote(job.destination)}"
+    if failed > len(ending.failures):
+        more = failed - len(ending.failures)
+        say(f"... and {more} more: gpen-archive status {job.id} {here}", to=console)
+    if failed:
+        say(f"To try them again: gpen-archive retry {job.id} {here}, then the same run", to=console)
+    if ending.exit_code is ExitCode.INTERRUPTED:
+        say("Interrupted. The same command goes on from here.", to=remarks())

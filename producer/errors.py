@@ -1,0 +1,55 @@
+"""What only the control plane can find wrong; the rest of the tree is `jobs.errors`."""
+
+from jobs.errors import Permanent, Transient
+
+
+class DestinationOverlaps(Permanent):
+    """The destination lies inside the source, around it, or is the source."""
+
+    code = "destination.overlaps"
+    advice = "Give a destination outside the source, and a source outside the destination."
+
+
+class DestinationBusy(Transient):
+    """Another `run` is working on this destination."""
+
+    code = "destination.busy"
+    advice = "Wait until the other run has ended, or stop it; then the same command goes on."
+
+
+class DestinationUnfinished(Permanent):
+    """A `run` of another job to this destination was broken off and never finished."""
+
+    code = "destination.unfinished"
+    advice = (
+        "Finish that job with its own settings, or choose another destination, or delete the "
+        "destination's .gpen-archive folder to forget the job."
+    )
+
+
+class InstallationIncomplete(Permanent):
+    """The command needs a part of the distribution that isn't installed."""
+
+    code = "install.incomplete"
+    advice = "Install it: pip install 'gpen-archive[worker,embedded]'."
+
+
+class WeightsMissing(Permanent):
+    """The weights were given as a file, and there is no such file."""
+
+    code = "weights.missing"
+    advice = "Check the path, or use `compact`, the weights that come with the project."
+
+
+class BrokerFailed(Transient):
+    """The embedded broker didn't start, or died."""
+
+    code = "broker.failed"
+    advice = "Check free memory and disk with `gpen-archive doctor`, then run it again."
+
+
+class WorkerFailed(Transient):
+    """The embedded worker can't do its work."""
+
+    code = "worker.failed"
+    advice = "Check weights and device with `gpen-archive doctor`, then run it again."

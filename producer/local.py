@@ -1,0 +1,244 @@
+"""The embedded stack for one machine: a job and its source go in, delivered photos come out.
+
+Valkey and one worker are child processes, the ledger is SQLite at the destination, and the
+dispatcher runs here. Every child dies with us. A run that was stopped, or killed, goes on where it
+was when the same command is given again: at its start nobody else can hold anything, so all that an
+earlier run had published or claimed comes back.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from jobs import broker
+from jobs.ledger import Ledger
+from jobs.logs import get_logger
+from jobs.migrate import migrate
+from jobs.schema import Counts, Failure, Job
+from jobs.settings import JobSettings
+from jobs.storage import ObjectStore
+from producer.child import Child
+from producer.dispatch import Dispatcher
+from producer.errors import DestinationUnfinished, WorkerFailed
+from producer.exits import ExitCode, code_for_counts
+from producer.home import Home, occupy
+from producer.stop import StopRequest
+from producer.submit import Submission, submit
+from producer.valkey import Valkey
+
+WORKER_NAME = "embedded"
+WORKER_COMMAND = (sys.executable, "-m", "worker")
+_POLL_S = 0.5
+_MOST_FAILURES = 20
+_GRACE_S = 30.0
+_NEVER = sys.maxsize
+
+log = get_logger(__name__)
+
+
+class Watcher(Protocol):
+    """Somebody who looks on: a terminal's live display, or plain lines."""
+
+    def entered(self, submission: Submission) -> None:
+        """The job is in the ledger."""
+
+    def progress(self, counts: Counts) -> None:
+        """This is how the job stands, about twice a second."""
+
+    def stopping(self) -> None:
+        """A stop was requested; the worker finishes the photo in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    submission: Submission
+    counts: Counts
+    failures: list[Failure]  # the first few
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command ends with."""
+        if self.counts.finished < self.counts.total:
+            return ExitCode.INTERRUPTED
+        return code_for_counts(self.counts, left_out=len(self.submission.tally.unsafe))
+
+
+def run(
+    job: Job,
+    *,
+    source: ObjectStore,
+    settings: JobSettings,
+    weights: str,
+    watcher: Watcher,
+    worker_command: Sequence[str] = WORKER_COMMAND,
+) -> Ending:
+    """Restore a job's photos on this machine until all are done or failed, or a signal comes.
+
+    Args:
+        job: its destination is a directory.
+        source: the store of the job's source.
+        settings: limits; where database and broker are is decided here.
+        weights: what the worker is told to load.
+        watcher: is told how it goes.
+        worker_command: starts a worker.
+
+    Raises:
+        DestinationBusy: another run is at work there.
+        DestinationUnfinished: another job isn't finished there.
+        DestinationUnusable: nothing can be kept there.
+        BrokerFailed: Valkey doesn't start or died.
+        WorkerFailed: the worker refuses its environment, or dies again and again.
+        InstallationIncomplete: there is no Valkey.
+    """
+    with occupy(Path(job.destination)) as home:
+        migrate(home.ledger_url)
+        with closing(Ledger(home.ledger_url)) as ledger:
+            _refuse_unfinished(ledger, besides=job)
+            submission = submit(job, ledger=ledger, source=source)
+            watcher.entered(submission)
+            _take_back(ledger, max_attempts=settings.max_attempts)
+            counts = ledger.counts(job.id)
+            if counts.finished < counts.total:
+                stack = _Stack(home, ledger, settings, weights, watcher, worker_command)
+                with StopRequest() as stop:
+                    stack.work(job, stop)
+            failures = ledger.failures(job.id, limit=_MOST_FAILURES)
+            return Ending(submission, ledger.counts(job.id), failures)
+
+
+class Worker:
+    """The worker's process, started again when it dies.
+
+    After the first death it gets a single lane, so that a photo which kills its worker doesn't take
+    its neighbours with it; the ledger gives such a photo up after its last attempt.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: dict[str, str], log_file: Path
+    ) -> None:
+        self._command = command
+        self._log_file = log_file
+        self._environment = environment
+        self._child = self._start()
+        self._deaths = 0
+        self._finished = -1
+
+    def is_dead(self) -> bool:
+        """Tell whether the process has ended."""
+        return self._child.exit_status is not None
+
+    def revive(self, *, finished: int, patience: int) -> None:
+        """Start it again, with one lane, unless that is hopeless.
+
+        Args:
+            finished: how many photos are done or failed by now.
+            patience: it may die so often before that number has to grow.
+
+        Raises:
+            WorkerFailed: it said that its environment can't, or patience is at its end.
+        """
+        status, words = self._child.exit_status, self._child.last_words
+        if status == ExitCode.ENVIRONMENT:
+            raise WorkerFailed(f"the worker can't work here: {words}")
+        self._deaths = self._deaths + 1 if finished == self._finished else 1
+        self._finished = finished
+        if self._deaths > patience:
+            raise WorkerFailed(
+                f"the worker died {self._deaths} times without finishing a photo, "
+                f"the last time with status {status}: {words}"
+            )
+        log.warning("worker.died", status=status, last_words=words)
+        self._environment = self._environment | {"GPEN_LANES": "1"}
+        self._child = self._start()
+
+    def stop(self, *, grace_s: float, request: StopRequest) -> None:
+        """End it, giving it time for the photo in hand."""
+        self._child.stop(grace_s=grace_s, request=request)
+
+    def _start(self) -> Child:
+        return Child(self._command, log=self._log_file, environment=self._environment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """Everything that runs while photos are restored."""
+
+    home: Home
+    ledger: Ledger
+    settings: JobSettings
+    weights: str
+    watcher: Watcher
+    worker_command: Sequence[str]
+
+    def work(self, job: Job, stop: StopRequest) -> None:
+        """Start broker and worker, follow the job to its end, stop both."""
+        with Valkey(log=self.home.log("valkey")) as valkey:
+            environment = os.environ | {
+                "GPEN_DATABASE_URL": self.home.ledger_url,
+                "GPEN_BROKER_URL": valkey.url,
+                "GPEN_WEIGHTS": self.weights,
+                "GPEN_WORKER_NAME": WORKER_NAME,
+            }
+            worker = Worker(
+                self.worker_command, environment=environment, log_file=self.home.log("worker")
+            )
+            try:
+                self._follow(job, valkey, worker, stop)
+            finally:
+                worker.stop(grace_s=_GRACE_S, request=stop)
+                _take_back(self.ledger, max_attempts=_NEVER)
+
+    def _follow(self, job: Job, valkey: Valkey, worker: Worker, stop: StopRequest) -> None:
+        """Publish and look after both children until the job is finished or a signal comes."""
+        settings = self.settings.model_copy(update={"broker_url": SecretStr(valkey.url)})
+        dispatcher = Dispatcher(
+            ledger=self.ledger,
+            publish=partial(broker.publish, broker.make_app(settings)),
+            window=settings.window,
+            max_attempts=settings.max_attempts,
+        )
+        while True:
+            counts = self.ledger.counts(job.id)
+            self.watcher.progress(counts)
+            if counts.finished == counts.total:
+                return
+            valkey.check()
+            if worker.is_dead():
+                _take_back(self.ledger, max_attempts=settings.max_attempts)
+                worker.revive(finished=counts.finished, patience=settings.max_attempts + 1)
+            dispatcher.step()
+            if stop.wait(_POLL_S):
+                self.watcher.stopping()
+                return
+
+
+def _take_back(ledger: Ledger, *, max_attempts: int) -> None:
+    """Make pending whatever was published, or claimed by a worker that is gone.
+
+    Where the worker didn't die by itself, `max_attempts` is so high that no photo is given up.
+    """
+    ledger.requeue_lost(WORKER_NAME, max_attempts=max_attempts)
+    ledger.unpublish()
+
+
+def _refuse_unfinished(ledger: Ledger, *, besides: Job) -> None:
+    """Refuse to start a job while another one isn't finished at the same destination.
+
+    Both would be worked off together, and would deliver the same names from the same masters.
+    """
+    for other in ledger.jobs():
+        counts = ledger.counts(other.id)
+        if other.id != besides.id and counts.finished < counts.total:
+            raise DestinationUnfinished(
+                f"{other.destination} has an unfinished job {other.id} from {other.source}, which "
+                "isn't this one"
+            )

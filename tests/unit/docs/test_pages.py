@@ -1,0 +1,62 @@
+"""The pages under docs/ against the code they describe."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import gpen_engine.errors
+import jobs.errors
+import producer.errors
+from gpen_engine import Detail, Reason
+from jobs.schema import TRANSITIONS, PhotoState
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def error_classes(module):
+    return [
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__ == module.__name__ and "code" in vars(value)
+    ]
+
+
+@pytest.mark.parametrize("module", [jobs.errors, gpen_engine.errors, producer.errors])
+def test_every_error_is_listed_with_its_advice(module):
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    for error in error_classes(module):
+        assert f"| `{error.code}` |" in page, error
+        assert f"| {error.advice} |" in page, error
+
+
+def test_the_page_lists_no_code_that_no_error_has():
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    modules = (jobs.errors, gpen_engine.errors, producer.errors)
+    codes = {error.code for module in modules for error in error_classes(module)}
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == codes
+
+
+def test_no_two_errors_share_a_code():
+    modules = (jobs.errors, gpen_engine.errors, producer.errors)
+    codes = [error.code for module in modules for error in error_classes(module)]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_table_of_states_is_that_of_the_code():
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("## A photo's states")[1].split("\n## ")[0]
+    drawn = {
+        (PhotoState(leaving), PhotoState(entered))
+        for row in re.findall(r"^\| (.+?) \| (\w+) \(\w\) \|", section, re.MULTILINE)
+        for leaving in re.findall(r"(\w+) \(\w\)", row[0])
+        for entered in [row[1]]
+    }
+    assert drawn == {(state, after) for state, nexts in TRANSITIONS.items() for after in nexts}
+
+
+def test_the_sidecar_page_explains_every_reason_and_detail():
+    page = (DOCS / "sidecar.md").read_text(encoding="utf-8")
+    for word in (*Reason, *Detail):
+        assert f"`{word}`" in page

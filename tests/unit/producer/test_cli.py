@@ -1,0 +1,365 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import typer
+
+from jobs.ledger import Ledger
+from jobs.schema import Candidate
+from producer import cli, local
+from producer.cli import main
+from producer.doctor import Check
+from producer.errors import InstallationIncomplete
+from producer.plugins import Missing
+from producer.valkey import find_binary
+
+
+@dataclass
+class End:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch) -> None:
+    monkeypatch.setattr(cli.plugins, "load", lambda _: ([], []))
+
+
+@pytest.fixture
+def call(capsys) -> Callable[..., End]:
+    def call(*arguments: object) -> End:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        return End(int(end.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch, ledger) -> Ledger:
+    """Configure the database of service mode."""
+    monkeypatch.setenv("GPEN_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    return ledger
+
+
+@pytest.fixture
+def masters(tmp_path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.jpg", "bad.jpg", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def failed_job(ledger, make_job):
+    """Enter a job with one failed photo and one that waits."""
+    job = make_job()
+    ledger.add_job(job)
+    ledger.add_photos(job.id, [Candidate("a.jpg", 1), Candidate("b.jpg", 1)])
+    claim = ledger.claim(next(ledger.photos(job.id)).id, worker="w", lease_s=10)
+    ledger.fail(claim, code="photo.empty", message="no bytes", advice="Copy it.", stage="decode")
+    return job
+
+
+def test_the_version_is_told(call):
+    assert call("--version").out.startswith("gpen-archive ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nonsense",),
+        ("run", "in"),
+        ("run", "in", "out", "--strength", "2"),
+        ("run", "in", "out", "--strength", "nan"),
+        ("run", "in", "out", "--output", "heic"),
+        ("run", "in", "s3://out"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_a_usage_error(call, arguments):
+    assert call(*arguments).code == 2
+
+
+def test_an_error_is_told_with_its_code_and_advice_and_without_a_traceback(call, tmp_path):
+    end = call("run", tmp_path / "nowhere", tmp_path / "out")
+    assert end.code == 2
+    assert end.out == ""
+    assert "[source.missing]" in end.err
+    assert "Give an existing directory" in end.err
+    assert "Traceback" not in end.err
+
+
+def test_a_fault_of_the_program_is_told_without_a_traceback_too(call, monkeypatch):
+    monkeypatch.setattr(cli, "check_all", lambda _: 1 / 0)
+    end = call("doctor")
+    assert end.code == 1
+    assert "[unexpected] ZeroDivisionError" in end.err
+    assert "Traceback" not in end.err
+
+
+def test_a_fault_of_the_program_is_traced_on_request(call, monkeypatch):
+    monkeypatch.setenv("GPEN_LOG_LEVEL", "DEBUG")
+    monkeypatch.setattr(cli, "check_all", lambda _: 1 / 0)
+    assert "Traceback" in call("doctor").err
+
+
+def test_a_wrong_setting_is_named_without_its_value(call, monkeypatch):
+    monkeypatch.setenv("GPEN_WINDOW", "secret")
+    end = call("status")
+    assert end.code == 2
+    assert "GPEN_WINDOW" in end.err
+    assert "secret" not in end.err
+
+
+@pytest.mark.parametrize(
+    ("destination", "code"), [("in/out", 2), ("in", 2), (".", 2), ("/proc/out", 5)]
+)
+def test_a_destination_that_cannot_be_used_is_refused_before_anything_is_written(
+    call, tmp_path, masters, destination, code
+):
+    before = sorted(tmp_path.rglob("*"))
+    assert call("run", masters, tmp_path / destination).code == code
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_written(call, tmp_path, masters):
+    end = call("run", masters, tmp_path / "out", "--weights", "nowhere.pth")
+    assert end.code == 5
+    assert "[weights.missing]" in end.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_photos_is_said_to_be_so_and_nothing_is_written(call, tmp_path):
+    (tmp_path / "in").mkdir()
+    end = call("run", tmp_path / "in", tmp_path / "out")
+    assert end.code == 0
+    assert "No photos found" in end.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_that_all_have_unusable_names_are_not_a_success(call, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\\b.jpg").touch()
+    end = call("run", tmp_path / "in", tmp_path / "out")
+    assert end.code == 4
+    assert "key.unsafe" in end.err
+
+
+@pytest.fixture
+def with_stub(monkeypatch, stub_worker) -> None:
+    try:
+        find_binary()
+    except InstallationIncomplete as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(local, "run", partial(local.run, worker_command=stub_worker))
+
+
+@pytest.mark.usefixtures("with_stub")
+def test_a_run_ends_with_a_table_and_failures_can_be_looked_at_and_retried(call, tmp_path, masters):
+    out = tmp_path / "out"
+    end = call("run", masters, out)
+    assert end.code == 3
+    for part in ("photos 2 done 1 failed 1", "bad.jpg", "photo.corrupt", "scan", str(out), "--at"):
+        assert part in " ".join(end.out.split())
+    assert "passed over 1 file" in end.err
+
+    told = json.loads(call("status", "--json", "--at", out).out)
+    (job,) = told["jobs"]
+    assert job["photos"]["failed"] == 1
+    assert "1 photo of job" in call("retry", job["id"], "--at", out).out
+    after = json.loads(call("status", job["id"], "--json", "--at", out).out)
+    assert after["job"]["photos"]["pending"] == 1
+
+
+def test_ctrl_c_in_a_terminal_ends_a_run_with_its_exit_code(
+    tmp_path, masters, stub_run, eventually
+):
+    for name in ("slow.jpg", "z.jpg"):
+        (masters / name).touch()
+    ours, theirs = pty.openpty()
+    command = [*stub_run, str(masters), str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        seen = bytearray()
+
+        def reads(words: bytes) -> bool:
+            try:
+                seen.extend(os.read(ours, 65536))
+            except OSError:  # the other side is closed
+                assert words in seen, seen.decode(errors="replace")
+            return words in seen
+
+        eventually(lambda: reads(b"2 of 4 photos"))
+        os.killpg(process.pid, signal.SIGINT)
+        eventually(lambda: reads(b"Stopping"))
+        (masters / ".go").touch()
+        eventually(lambda: reads(b"\n") and process.poll() is not None)
+        os.close(ours)
+    assert process.returncode == 130
+
+
+def test_a_broken_ledger_ends_a_command_with_the_environments_exit_code(
+    call, tmp_path, monkeypatch
+):
+    (tmp_path / "ledger.sqlite3").write_bytes(b"not a database, but long enough" * 100)
+    monkeypatch.setenv("GPEN_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    end = call("status")
+    assert end.code == 5
+    assert "[database.unavailable]" in end.err
+
+
+def test_migrating_makes_a_database_that_can_be_asked(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPEN_DATABASE_URL", f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    assert call("status").code == 5
+    assert call("migrate").code == 0
+    assert json.loads(call("status", "--json").out) == {"schema_version": 1, "jobs": []}
+
+
+@pytest.mark.usefixtures("service")
+def test_submitting_enters_a_job_once(call, ledger, tmp_path, masters):
+    for _ in range(2):
+        end = call("submit", masters, tmp_path / "out", "--name", "June", "--max-faces", 3)
+        assert end.code == 0
+        assert "(June): 2 photos" in end.out
+    (job,) = ledger.jobs()
+    assert (job.name, job.recipe.max_faces) == ("June", 3)
+    assert ledger.counts(job.id).total == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("service")
+def test_a_photo_that_could_not_be_entered_makes_a_submission_a_partial_one(
+    call, tmp_path, masters
+):
+    (masters / "a\\b.jpg").touch()
+    assert call("submit", masters, tmp_path / "out").code == 3
+
+
+@pytest.mark.usefixtures("service")
+def test_status_lists_jobs_for_people(call, failed_job):
+    end = call("status")
+    assert end.code == 0
+    assert failed_job.id in end.out
+
+
+@pytest.mark.usefixtures("service")
+def test_status_of_a_job_lists_its_failures(call, failed_job):
+    for name in (failed_job.id, failed_job.id[:6], "album"):
+        end = call("status", name)
+        assert "photo.empty" in end.out
+        assert "Copy it." in end.out
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_a_job_that_nobody_knows_is_a_usage_error(call):
+    end = call("status", "nothing")
+    assert end.code == 2
+    assert "[job.unknown]" in end.err
+
+
+def test_a_destination_without_a_run_is_a_usage_error(call, tmp_path):
+    end = call("status", "--at", tmp_path)
+    assert end.code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(("code", "count"), [("photo.corrupt", 0), ("photo.empty", 1)])
+def test_only_failures_with_the_given_code_are_retried(call, failed_job, code, count):
+    end = call("retry", failed_job.id, "--code", code)
+    assert end.code == 0
+    assert end.out.startswith(f"{count} photo")
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_one_pass_of_dispatch_publishes_and_tells(call, monkeypatch):
+    sent = []
+    monkeypatch.setattr(cli.broker, "publish", lambda _, refs: sent.extend(refs))
+    assert call("dispatch", "--once").out == "1 published, 0 requeued, 0 given up\n"
+    assert [ref.key for ref in sent] == ["b.jpg"]
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_one_pass_of_dispatch_without_a_broker_fails(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPEN_BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
+    end = call("dispatch", "--once")
+    assert end.code == 5
+    assert "[broker.unavailable]" in end.err
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_dispatch_runs_until_it_is_stopped_which_is_a_normal_end(call, monkeypatch):
+    monkeypatch.setattr(
+        cli.broker, "publish", lambda _app, _refs: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert call("dispatch").code == 0
+
+
+def test_the_engines_commands_join_the_others(call, monkeypatch):
+    def register(app: typer.Typer) -> None:
+        app.command("restore")(lambda: typer.echo("restored"))
+
+    monkeypatch.setattr(cli.plugins, "load", lambda _: ([register], []))
+    assert call("restore").out == "restored\n"
+
+
+def test_without_the_engine_the_missing_commands_are_named(call, monkeypatch):
+    missing = Missing("engine", "No module named 'torch'")
+    monkeypatch.setattr(cli.plugins, "load", lambda _: ([], [missing]))
+    end = call("restore", "a", "b")
+    assert end.code == 2
+    assert "pip install 'gpen-archive[worker]'" in end.err
+
+
+def test_our_own_commands_do_not_load_the_engine(call, monkeypatch):
+    monkeypatch.setattr(cli.plugins, "load", lambda _: pytest.fail("the engine was loaded"))
+    assert call("status", "--help").code == 0
+
+
+def test_an_error_of_the_engine_is_told_like_our_own(call, monkeypatch):
+    class CheckpointCorrupt(Exception):
+        code = "weights.corrupt"
+        advice = "Fetch it again."
+
+    def fail() -> None:
+        raise CheckpointCorrupt("it was cut")
+
+    monkeypatch.setattr(
+        cli.plugins, "load", lambda _: ([lambda app: app.command("restore")(fail)], [])
+    )
+    end = call("restore")
+    assert end.code == 5
+    assert "[weights.corrupt] it was cut" in end.err
+    assert "Fetch it again." in end.err
+
+
+def test_sigterm_ends_any_command_as_ctrl_c_does(call, monkeypatch):
+    def wait() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    monkeypatch.setattr(
+        cli.plugins, "load", lambda _: ([lambda app: app.command("restore")(wait)], [])
+    )
+    assert call("restore").code == 130
+
+
+def test_doctor_fails_where_something_is_wrong(call, monkeypatch):
+    monkeypatch.setattr(
+        cli, "check_all", lambda _: [Check("a", True, "[detail]"), Check("b", False, "[detail]")]
+    )
+    end = call("doctor")
+    assert end.code == 5
+    assert end.out.splitlines() == ["ok  a: [detail]", "BAD b: [detail]"]

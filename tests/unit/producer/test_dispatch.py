@@ -1,0 +1,141 @@
+import os
+import signal
+
+import pytest
+
+from jobs.errors import BrokerUnavailable, PhotoCrashesWorker
+from jobs.schema import Candidate, Outcome, PhotoState
+from producer.dispatch import Dispatcher, Pass, serve
+from producer.stop import StopRequest
+
+
+class FakeBroker:
+    """Remembers the keys it was given; may be switched off."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.up = True
+
+    def publish(self, refs) -> None:
+        if not self.up:
+            raise BrokerUnavailable("nobody there")
+        self.keys += [ref.key for ref in refs]
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    return FakeBroker()
+
+
+@pytest.fixture
+def job(ledger, make_job):
+    entered = make_job()
+    ledger.add_job(entered)
+    ledger.add_photos(entered.id, [Candidate(f"{number}.jpg", 1) for number in range(5)])
+    return entered
+
+
+@pytest.fixture
+def dispatcher(ledger, broker) -> Dispatcher:
+    return Dispatcher(
+        ledger=ledger, publish=broker.publish, window=2, max_attempts=2, published_timeout_s=60
+    )
+
+
+def finish(ledger, photo) -> None:
+    claim = ledger.claim(photo.id, worker="w", lease_s=10)
+    ledger.succeed(claim, Outcome("d", "s", 0, 0, 0.1))
+
+
+@pytest.mark.usefixtures("job")
+def test_a_pass_publishes_no_more_than_the_window(dispatcher, broker):
+    assert dispatcher.step() == Pass(published=2, requeued=0, crashed=0)
+    assert broker.keys == ["0.jpg", "1.jpg"]
+
+
+@pytest.mark.usefixtures("job")
+def test_a_full_window_publishes_nothing(dispatcher, broker):
+    dispatcher.step()
+    assert dispatcher.step().published == 0
+    assert len(broker.keys) == 2
+
+
+def test_a_photo_in_work_takes_its_place_in_the_window(dispatcher, ledger, job):
+    dispatcher.step()
+    first = next(ledger.photos(job.id, state=PhotoState.PUBLISHED))
+    ledger.claim(first.id, worker="w", lease_s=10)
+    assert dispatcher.step().published == 0
+
+
+def test_what_is_finished_makes_room(dispatcher, ledger, broker, job):
+    dispatcher.step()
+    finish(ledger, next(ledger.photos(job.id, state=PhotoState.PUBLISHED)))
+    assert dispatcher.step().published == 1
+    assert broker.keys == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_a_photo_is_committed_as_published_before_its_message_is_sent(ledger, job):
+    states = []
+
+    def look(refs) -> None:
+        states.extend(photo.state for photo in ledger.photos(job.id) if photo.key == refs[0].key)
+
+    Dispatcher(ledger=ledger, publish=look, window=1, max_attempts=2).step()
+    assert states == [PhotoState.PUBLISHED]
+
+
+@pytest.mark.usefixtures("job")
+def test_a_message_that_nobody_took_is_sent_again(dispatcher, broker, clock):
+    dispatcher.step()
+    clock.advance(61)
+    assert dispatcher.step() == Pass(published=2, requeued=2, crashed=0)
+    assert sorted(broker.keys) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_a_photo_whose_worker_vanished_too_often_is_given_up(dispatcher, ledger, clock, job):
+    photo = next(ledger.photos(job.id))
+    for _ in range(2):
+        ledger.claim(photo.id, worker="w", lease_s=10)
+        clock.advance(11)
+        last = dispatcher.step()
+    assert last.crashed == 1
+    assert [failure.code for failure in ledger.failures(job.id)] == [PhotoCrashesWorker.code]
+
+
+@pytest.mark.usefixtures("job")
+def test_what_could_not_be_sent_is_sent_as_soon_as_the_broker_is_back(dispatcher, broker):
+    broker.up = False
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            dispatcher.step()
+    broker.up = True
+    assert dispatcher.step().published == 2
+
+
+def test_after_an_outage_messages_that_the_broker_forgot_are_sent_again(
+    dispatcher, ledger, broker, job
+):
+    dispatcher.step()
+    finish(ledger, next(ledger.photos(job.id, state=PhotoState.PUBLISHED)))
+    broker.up = False
+    with pytest.raises(BrokerUnavailable):
+        dispatcher.step()
+    broker.up, broker.keys = True, []  # it comes back empty
+    dispatcher.step()
+    assert len(broker.keys) == 2
+
+
+@pytest.mark.usefixtures("job")
+def test_serving_goes_on_through_an_outage_and_ends_at_a_signal(ledger):
+    attempts = []
+
+    def publish(refs) -> None:
+        attempts.append(len(refs))
+        if len(attempts) < 3:
+            raise BrokerUnavailable("nobody there")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    dispatcher = Dispatcher(ledger=ledger, publish=publish, window=2, max_attempts=2)
+    with StopRequest() as stop:
+        serve(dispatcher, stop=stop, poll_s=0.01)
+    assert attempts == [2, 2, 2]

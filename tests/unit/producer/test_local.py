@@ -1,0 +1,217 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import PhotoCrashesWorker
+from jobs.schema import Counts, PhotoState
+from jobs.settings import JobSettings
+from jobs.storage import DirectoryStore
+from producer import local
+from producer.errors import DestinationUnfinished, InstallationIncomplete, WorkerFailed
+from producer.exits import ExitCode
+from producer.local import Ending, Worker
+from producer.stop import StopRequest
+from producer.valkey import find_binary
+
+NO_WORKER = ("/bin/false",)
+
+
+@pytest.fixture(autouse=True)
+def needs_valkey() -> None:
+    try:
+        find_binary()
+    except InstallationIncomplete as error:
+        pytest.skip(str(error))
+
+
+class Onlooker:
+    """Remembers what it was told; may do something when it sees certain counts."""
+
+    def __init__(self) -> None:
+        self.seen: list[Counts] = []
+        self.stops = 0
+        self.when: Callable[[Counts], bool] = lambda _: False
+        self.then: Callable[[], object] = lambda: None
+        self.at_stop: Callable[[], object] = lambda: None
+
+    def entered(self, submission) -> None:
+        pass
+
+    def progress(self, counts: Counts) -> None:
+        self.seen.append(counts)
+        if self.when(counts):
+            self.then()
+
+    def stopping(self) -> None:
+        self.stops += 1
+        self.at_stop()
+
+
+@pytest.fixture
+def onlooker() -> Onlooker:
+    return Onlooker()
+
+
+@pytest.fixture
+def masters(tmp_path) -> Callable[..., Path]:
+    def make(*names: str) -> Path:
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_bytes(b"master")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path, make_job, onlooker, stub_worker) -> Callable[..., Ending]:
+    def run(*, worker_command=stub_worker, **recipe) -> Ending:
+        source = tmp_path / "in"
+        return local.run(
+            make_job(source=str(source), destination=str(tmp_path / "out"), **recipe),
+            source=DirectoryStore(source),
+            settings=JobSettings(max_attempts=2),
+            weights="compact",
+            watcher=onlooker,
+            worker_command=worker_command,
+        )
+
+    return run
+
+
+def is_gone(process: int) -> bool:
+    return not Path(f"/proc/{process}").exists()
+
+
+def in_the_middle(counts: Counts) -> bool:
+    return counts.of(PhotoState.DONE) == 2 and counts.of(PhotoState.CLAIMED) == 1
+
+
+def delivered(tmp_path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "out").glob("*.restored"))
+
+
+def test_all_photos_are_delivered_and_nothing_is_left_running(
+    run, masters, tmp_path, onlooker, children_of
+):
+    masters("a.jpg", "b.jpg", "bad.jpg")
+    ending = run()
+    assert ending.exit_code is ExitCode.SOME_FAILED
+    assert [failure.code for failure in ending.failures] == ["photo.corrupt"]
+    assert delivered(tmp_path) == ["a.jpg.restored", "b.jpg.restored"]
+    assert onlooker.seen[-1].finished == 3
+    assert children_of(os.getpid()) == []
+
+
+def test_a_finished_job_starts_no_worker_when_it_is_run_again(run, masters):
+    masters("a.jpg")
+    run()
+    assert run(worker_command=NO_WORKER).exit_code is ExitCode.DONE
+
+
+def test_a_photo_that_kills_its_worker_is_given_up_and_the_others_are_delivered(
+    run, masters, tmp_path
+):
+    masters("a.jpg", "killer.jpg", "z.jpg")
+    ending = run()
+    assert [(failure.key, failure.code) for failure in ending.failures] == [
+        ("killer.jpg", PhotoCrashesWorker.code)
+    ]
+    assert delivered(tmp_path) == ["a.jpg.restored", "z.jpg.restored"]
+
+
+def test_a_signal_lets_the_photo_in_hand_finish_and_the_next_run_does_the_rest(
+    run, masters, tmp_path, onlooker, children_of
+):
+    source = masters("a.jpg", "b.jpg", "slow.jpg", "z.jpg")
+    onlooker.when = in_the_middle
+    onlooker.then = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    onlooker.at_stop = (source / ".go").touch
+    ending = run()
+    assert ending.exit_code is ExitCode.INTERRUPTED
+    assert onlooker.stops == 1
+    assert "slow.jpg.restored" in delivered(tmp_path)
+    assert ending.counts.of(PhotoState.PUBLISHED, PhotoState.CLAIMED) == 0
+    assert children_of(os.getpid()) == []
+
+    onlooker.when = lambda _: False
+    assert run().exit_code is ExitCode.DONE
+    assert len(delivered(tmp_path)) == 4
+
+
+def test_a_second_signal_does_not_wait_for_the_photo_in_hand(run, masters, onlooker):
+    masters("slow.jpg")
+    onlooker.when = lambda counts: counts.of(PhotoState.CLAIMED) == 1
+    onlooker.then = lambda: os.kill(os.getpid(), signal.SIGINT)
+    onlooker.at_stop = lambda: os.kill(os.getpid(), signal.SIGINT)
+    ending = run()
+    assert ending.exit_code is ExitCode.INTERRUPTED
+    assert ending.counts.by_state == {PhotoState.PENDING: 1}
+
+
+def test_after_a_power_cut_nothing_runs_on_and_the_next_run_does_the_rest(  # noqa: PLR0917 - fixtures
+    run, masters, tmp_path, stub_run, children_of, eventually
+):
+    source = masters("a.jpg", "slow.jpg", "z.jpg")
+    command = [*stub_run, str(source), str(tmp_path / "out")]
+    with subprocess.Popen(command) as process:
+        eventually((tmp_path / "out" / "a.jpg.restored").exists)
+        children = children_of(process.pid)
+        process.kill()
+    assert len(children) == 2
+    for child in children:
+        eventually(partial(is_gone, child))
+
+    (source / ".go").touch()
+    assert run().exit_code is ExitCode.DONE
+    assert len(delivered(tmp_path)) == 3
+
+
+def test_a_worker_that_cannot_work_here_ends_the_run_in_its_own_words(
+    run, masters, tmp_path, children_of
+):
+    masters("a.jpg")
+    words = "print('12:00 ERROR worker.unfit code=weights.corrupt'); raise SystemExit(5)"
+    with pytest.raises(WorkerFailed, match=r"weights\.corrupt"):
+        run(worker_command=(sys.executable, "-c", words))
+    assert not (tmp_path / "out").exists()
+    assert children_of(os.getpid()) == []
+
+
+def test_a_worker_that_always_dies_is_given_up(run, masters):
+    masters("a.jpg")
+    with pytest.raises(WorkerFailed, match="died 4 times"):
+        run(worker_command=NO_WORKER)
+
+
+def test_another_unfinished_job_at_the_destination_is_refused(run, masters, onlooker):
+    masters("slow.jpg")
+    onlooker.when = lambda counts: counts.of(PhotoState.CLAIMED) == 1
+    onlooker.then = lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
+    run()
+    with pytest.raises(DestinationUnfinished, match="unfinished"):
+        run(strength=0.5)
+
+
+def test_a_revived_worker_has_one_lane_and_patience_is_for_deaths_without_progress(
+    tmp_path, eventually
+):
+    log = tmp_path / "worker.log"
+    code = "import os; print(os.environ.get('GPEN_LANES'))"
+    worker = Worker((sys.executable, "-c", code), environment={"GPEN_LANES": "4"}, log_file=log)
+    for finished in (0, 0, 1, 1):
+        eventually(worker.is_dead)
+        worker.revive(finished=finished, patience=2)
+    eventually(worker.is_dead)
+    with pytest.raises(WorkerFailed):
+        worker.revive(finished=1, patience=2)
+    assert log.read_text().split() == ["4", "1", "1", "1", "1"]
+    with StopRequest() as stop:
+        worker.stop(grace_s=1, request=stop)

@@ -1,0 +1,161 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from jobs.schema import Counts, Failure, PhotoState
+from producer import report
+from producer.report import Pace
+from producer.scan import Tally
+
+
+def counts(done=0, failed=0, pending=0, faces=0, restored=0) -> Counts:
+    states = {
+        PhotoState.DONE: done,
+        PhotoState.FAILED: failed,
+        PhotoState.PENDING: pending,
+    }
+    return Counts(by_state=states, faces=faces, faces_restored=restored)
+
+
+def rendered(table) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+FAILURE = Failure("a/[b].jpg", "photo.empty", "no bytes", "Copy it again.", "decode", 1)
+
+
+def test_the_pace_is_unknown_until_something_moves():
+    pace = Pace()
+    assert pace.per_s is None
+    pace.observe(0, 5)
+    pace.observe(10, 5)
+    assert pace.per_s is None
+    assert pace.eta_s(3) is None
+
+
+def test_the_pace_is_photos_by_time():
+    pace = Pace()
+    pace.observe(0, 5)
+    pace.observe(10, 9)
+    assert pace.per_s == pytest.approx(0.4)
+    assert pace.eta_s(2) == pytest.approx(5)
+
+
+def test_the_pace_forgets_what_was_long_ago():
+    pace = Pace()
+    for at_s, finished in [(0, 0), (100, 1), (200, 101), (300, 201)]:
+        pace.observe(at_s, finished)
+    assert pace.per_s == pytest.approx(1.0)
+
+
+def test_photos_finished_in_an_earlier_run_do_not_count_for_the_pace():
+    pace = Pace()
+    pace.observe(0, 1000)
+    pace.observe(10, 1001)
+    assert pace.per_s == pytest.approx(0.1)
+
+
+def test_a_progress_line_says_what_is_known():
+    pace = Pace()
+    pace.observe(0, 0)
+    pace.observe(60, 3)
+    line = report.progress_line(counts(done=2, failed=1, pending=3, faces=5, restored=4), pace)
+    assert line == ("3 of 6 photos, 1 failed, 4 of 5 faces restored, 3.0 photos/min, 60 s left")
+
+
+def test_a_progress_line_leaves_out_what_is_not_known():
+    assert report.progress_line(counts(pending=3), Pace()) == "0 of 3 photos"
+
+
+def test_a_finished_job_has_no_time_left():
+    pace = Pace()
+    pace.observe(0, 0)
+    pace.observe(60, 3)
+    assert report.progress_line(counts(done=3), pace) == "3 of 3 photos"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7500, "2 h 05 min")],
+)
+def test_a_span_of_time_is_said_as_a_person_would(seconds, said):
+    assert report.duration(seconds) == said
+
+
+def test_the_json_of_a_job_has_the_documented_shape(make_job):
+    job = make_job()
+    told = json.loads(
+        report.job_json(job, counts(done=2, failed=1, faces=5, restored=4), [FAILURE])
+    )
+    assert told == {
+        "schema_version": 1,
+        "job": {
+            "id": job.id,
+            "name": "album",
+            "source": "/in",
+            "destination": "/out",
+            "recipe": job.recipe.model_dump(),
+            "recipe_hash": job.recipe.hash(),
+            "finished": True,
+            "photos": {
+                "total": 3,
+                "pending": 0,
+                "published": 0,
+                "claimed": 0,
+                "done": 2,
+                "failed": 1,
+            },
+            "faces": {"found": 5, "restored": 4},
+            "failures": [
+                {
+                    "key": "a/[b].jpg",
+                    "code": "photo.empty",
+                    "message": "no bytes",
+                    "advice": "Copy it again.",
+                    "stage": "decode",
+                    "attempts": 1,
+                }
+            ],
+        },
+    }
+
+
+def test_the_json_of_all_jobs_lists_them_without_failures(make_job):
+    told = json.loads(report.jobs_json([(make_job(), counts(pending=1))]))
+    assert [job["finished"] for job in told["jobs"]] == [False]
+    assert "failures" not in told["jobs"][0]
+
+
+def test_the_table_of_jobs_has_a_row_for_each(make_job):
+    text = rendered(report.jobs_table([(make_job("one"), counts(done=7, pending=4))]))
+    assert "one" in text
+    assert text.splitlines()[1].split()[2:7] == ["11", "7", "0", "4", "0"]
+
+
+def test_the_table_of_a_job_says_where_its_results_are(make_job):
+    text = rendered(report.job_table(make_job(), counts(done=1, faces=3, restored=2)))
+    assert "/out" in text
+    assert "3 found, 2 restored" in text
+
+
+def test_the_table_of_failures_says_what_to_do():
+    text = rendered(report.failures_table([FAILURE]))
+    for part in ("a/[b].jpg", "photo.empty", "no bytes", "Copy it again."):
+        assert part in text
+
+
+def test_names_cannot_steer_the_terminal():
+    assert report.plain("a\x1b[31mb\u202ec\nd") == "a\ufffd[31mb\ufffdc\nd"
+
+
+def test_a_scan_says_what_it_passed_over_and_why():
+    tally = Tally(photos=5, ignored=1, ours=2, unsafe=["a\\b.jpg"])
+    assert report.scan_lines(tally) == [
+        "passed over 1 file: not a photo by its suffix",
+        "passed over 2 files: delivered by an earlier run",
+        "left out a\\b.jpg: the name can't be used (key.unsafe). Rename the file.",
+    ]
