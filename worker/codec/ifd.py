@@ -90,7 +90,7 @@ def follow(data: bytes | bytearray, link_at: int, layout: Layout) -> int:
 def unpack(data: bytes | bytearray, at: int, layout: Layout, *, depth: int = 1) -> Table:
     """Read the directory at `at`, with those that it points to.
 
-    A field that lies outside the data is skipped.
+    A field that lies outside the data is skipped; of a repeated one the first counts.
 
     Raises:
         DamagedError: the directory itself lies outside the data.
@@ -119,7 +119,7 @@ def unpack(data: bytes | bytearray, at: int, layout: Layout, *, depth: int = 1) 
         if value is None:
             skipped.add(code)
         else:
-            fields[code] = Field(code, kind, count, value, value_at)
+            fields.setdefault(code, Field(code, kind, count, value, value_at))
     return Table(fields, link_at, frozenset(skipped))
 
 

@@ -26,6 +26,7 @@ _MAX_PROFILE_BYTES = 64 * 2**20
 _PALETTE, _WHOLE_BYTE = 3, 8
 _CHUNK_FRAME_BYTES, _RESOLUTION_BYTES = 12, 9
 _METRE = 1
+_LEVEL = 3  # of scanned photographs: the size of level 6 in a third of its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def write(samples: Samples, metadata: Metadata, *, software: str, notes: list[st
     chunks = list(_make_chunks(metadata, software))
     if metadata.photoshop:
         notes.append("PNG has no place for the Photoshop and IPTC block")
-    plain = bytes(imagecodecs.png_encode(samples, level=6))
+    plain = bytes(imagecodecs.png_encode(samples, level=_LEVEL))
     head, body = plain[:_HEADER_END], plain[_HEADER_END:]
     return b"".join([head, *(_pack(chunk) for chunk in chunks), body])
 

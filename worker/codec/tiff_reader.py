@@ -160,7 +160,7 @@ def _read_metadata(fields: Directory, layout: Layout) -> Metadata:
     }
     # tifffile's own note of the array's shape would be wrong after a turn.
     if (raw(_DESCRIPTION) or b"").startswith(b'{"shape":'):
-        del kept[_DESCRIPTION]
+        kept.pop(_DESCRIPTION, None)
     return Metadata(
         icc=raw(_ICC),
         exif=exif.build(kept, layout) if kept else None,

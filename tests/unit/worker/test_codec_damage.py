@@ -200,3 +200,62 @@ def test_running_out_of_memory_is_no_fault_of_the_file(monkeypatch):
     monkeypatch.setattr("worker.codec.png.imagecodecs.png_decode", fail)
     with pytest.raises(PhotoTooLarge, match="memory"):
         read(FILES["png"])
+
+
+def jpeg_with(marker, payload):
+    """The picture with one more segment at its start."""
+    segment = bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
+    return FILES["jpeg"][:2] + segment + FILES["jpeg"][2:]
+
+
+def jpeg_frame(marker, bits, channels):
+    frame = struct.pack(">BHHB", bits, 40, 56, channels)
+    return (
+        b"\xff\xd8\xff"
+        + bytes((marker,))
+        + struct.pack(">H", 8)
+        + frame
+        + b"\xff\xda\0\x02\xff\xd9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "reason"),
+    [
+        (jpeg_frame(0xC3, 8, 3), PhotoUnsupported, "process 0xc3"),
+        (jpeg_frame(0xC1, 12, 3), PhotoUnsupported, "12 bits"),
+        (b"\xff\xd8\xff\xfe\0\x03x\xff\xda\0\x02\xff\xd9", PhotoCorrupt, "no frame header"),
+        (b"\xff\xd8\xff\xfe\0\x03xJUNK", PhotoCorrupt, "no JPEG marker"),
+        (b"\xff\xd8\xff\xd9\0\0", PhotoCorrupt, "none may be"),
+    ],
+)
+def test_a_jpeg_header_that_makes_no_sense_is_refused_for_a_told_reason(data, error, reason):
+    with pytest.raises(error, match=reason):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("marker", "payload", "word"),
+    [
+        (0xE2, b"ICC_PROFILE\0\x01\x02half", "ICC"),
+        (0xE1, b"http://ns.adobe.com/xmp/extension/\0more", "XMP"),
+    ],
+)
+def test_metadata_that_a_jpeg_holds_only_in_part_is_said(marker, payload, word):
+    assert any(word in note for note in read(jpeg_with(marker, payload)).notes)
+
+
+def test_fill_bytes_between_jpeg_segments_do_no_harm():
+    filled = FILES["jpeg"][:2] + b"\xff\xff" + FILES["jpeg"][2:]
+    np.testing.assert_array_equal(read(filled).pages[0].pixels, read(FILES["jpeg"]).pages[0].pixels)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_of_an_animation_the_first_picture_is_kept_and_that_is_said(kind):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("white", "black")]
+    out = BytesIO()
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], **options)
+    photograph = read(out.getvalue())
+    assert (photograph.pages[0].pixels == 255).all()
+    assert any("animation" in note for note in photograph.notes)

@@ -8,6 +8,7 @@ import tifffile
 
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
 from worker.codec import decode, encode, output_suffix
+from worker.codec.ifd import follow, read_header, unpack
 
 RANDOM = np.random.default_rng(11)
 MAX_PIXELS = 100_000
@@ -154,10 +155,25 @@ def test_private_and_descriptive_fields_come_back_with_their_types():
             assert tags[code].value == value
 
 
+def test_fields_are_written_in_ascending_order_as_the_specification_demands():
+    data = rewrite(tiff(samples(), extratags=[(315, 2, 5, "Anna", True), (65000, 3, 1, 7, True)]))
+    layout, link_at = read_header(data)
+    codes = list(unpack(data, follow(data, link_at, layout), layout).fields)
+    assert codes == sorted(codes)
+
+
+def test_a_description_before_the_note_of_the_arrays_shape_comes_back():
+    data = tiff(samples(), metadata={}, description="the harvest of 1911")
+    with reopen(rewrite(data)) as file:
+        assert file.pages[0].description == "the harvest of 1911"
+
+
 def test_notes_of_the_arrays_shape_do_not_outlive_a_turn():
     data = tiff(samples(), metadata={}, extratags=[(274, 3, 1, 6, True)])
-    turned = rewrite(data)
-    assert tifffile.imread(BytesIO(turned)).shape == (56, 40, 3)
+    with reopen(data) as before, reopen(rewrite(data)) as after:
+        assert before.pages[0].description == '{"shape": [40, 56, 3]}'
+        assert after.pages[0].shape == (56, 40, 3)
+        assert after.pages[0].description == ""
 
 
 def test_a_missing_tile_is_corrupt_and_not_black():
