@@ -20,6 +20,8 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/coverage run -m pytest tests/unit tests/golden
+	$(BIN)/coverage report
 
 services: $(STAMP)
 	$(BIN)/python -m deploy.services up --dir .services

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from demo.contact_sheet import Delivered, contact_sheet
 from demo.samples import make_samples
@@ -49,7 +49,8 @@ def _delivered(scans: Path, restored: Path) -> list[Delivered]:
 
 
 def _table(photos: list[Delivered]) -> Table:
-    table = Table("scan", "restored copy", "sidecar", title="Results")
+    columns = (Column(name, overflow="fold") for name in ("scan", "restored copy", "sidecar"))
+    table = Table(*columns, title="Results")
     for photo in photos:
         table.add_row(str(photo.master), str(photo.derivative), photo.sidecar.name)
     return table

@@ -25,7 +25,7 @@ _PAPER = (238, 231, 214)
 def make_samples(folder: Path) -> list[Path]:
     """Write the sample scans into `folder` and return their paths."""
     rng = np.random.default_rng(1969)
-    portrait: Picture = data.astronaut()
+    portrait: Picture = data.astronaut()  # type: ignore[no-untyped-call]
     prints = folder / "prints"
     prints.mkdir(parents=True, exist_ok=True)
     album, gray, deep, small, landscape = (
@@ -36,10 +36,11 @@ def make_samples(folder: Path) -> list[Path]:
         prints / "no_face.jpg",
     )
     Image.fromarray(_album_page(portrait, rng)).save(album, quality=90, dpi=(_DPI, _DPI))
-    worn = cv2.cvtColor(_worn(portrait, 300, rng), cv2.COLOR_RGB2GRAY)
+    worn = np.asarray(cv2.cvtColor(_worn(portrait, 300, rng), cv2.COLOR_RGB2GRAY), np.uint8)
     _write_tiff(gray, worn, "minisblack")
     fine = rng.normal(0.0, 160.0, (384, 384, 3))
-    soft = _reduced(cv2.GaussianBlur(portrait, (0, 0), 2.0), 384).astype(np.float64) * 257.0
+    blurred = np.asarray(cv2.GaussianBlur(portrait, (0, 0), 2.0), np.uint8)
+    soft = _reduced(blurred, 384).astype(np.float64) * 257.0
     _write_tiff(deep, np.clip(soft + fine, 0, 65535).astype(np.uint16), "rgb")
     Image.fromarray(_worn(portrait[_HEAD], 110, rng)).save(small)
     Image.fromarray(np.ascontiguousarray(portrait[_SHUTTLE])).save(landscape, quality=92)

@@ -24,6 +24,6 @@ def test_the_demo_restores_its_samples_and_draws_a_contact_sheet(tmp_path):
     assert restored["album_page.jpg"] == 6
     assert restored["prints/no_face.jpg"] == 0
     assert all(count == 1 for key, count in restored.items() if "port" in key or "small" in key)
-    sheet = Image.open(folder / "contact-sheet.png")
-    assert sheet.width > 1000
+    with Image.open(folder / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000
     assert str(folder / "contact-sheet.png") in done.stdout.replace("\n", "")

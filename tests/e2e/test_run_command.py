@@ -81,6 +81,11 @@ def make_scans(folder, count):
     return folder
 
 
+def pixels_of(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
 def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -111,8 +116,8 @@ def test_a_folder_comes_back_restored_with_the_bad_file_named_and_the_masters_un
     sidecar = json.loads((target / "box 1/scan_00.restored.png.json").read_text())
     face = sidecar["faces"][0]
     assert face["restored"] is True
-    master = np.asarray(Image.open(source / "box 1/scan_00.png"))
-    derivative = np.asarray(Image.open(target / "box 1/scan_00.restored.png"))
+    master = pixels_of(source / "box 1/scan_00.png")
+    derivative = pixels_of(target / "box 1/scan_00.restored.png")
     changed = (master != derivative).any(axis=2)
     x0, y0, x1, y1 = face["region"]
     assert changed[y0:y1, x0:x1].mean() > 0.3
