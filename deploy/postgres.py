@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from deploy.processes import LOOPBACK, as_account, unprivileged_account
-from deploy.server import READY_S, Server, installed_file, keep_secret
+from deploy.server import Server, installed_file, keep_secret
 
 _USER = "gpen"
 _MAINTENANCE_DATABASE = "postgres"
@@ -88,7 +88,7 @@ class Postgres(Server):
             "--locale=C",
             *([] if self._durable else ["--no-sync"]),
         ]
-        self.run([str(initdb), *options]).finish(deadline_s=READY_S)
+        self.run([str(initdb), *options]).finish(deadline_s=self.ready_s)
 
     @property
     def _password_file(self) -> Path:

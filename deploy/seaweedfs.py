@@ -4,6 +4,7 @@ Only the S3 door asks for a key. The doors behind it don't, and listen on loopba
 for one person's machine.
 """
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.processes import LOOPBACK, free_ports
+from deploy.processes import GRPC_OFFSET, LOOPBACK, free_ports
 from deploy.server import Server, installed_script, keep_secret
 
 _PROBE = "readiness-probe"
+_SOCKETS = Path("/tmp")  # noqa: S108 - the server's own choice, whatever TMPDIR says
 _PARTS_OFF = (
     "-webdav=false",
     "-admin.ui=false",
@@ -32,8 +34,10 @@ class SeaweedFS(Server):
     access_key = "gpen"
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        free, self._master, self._volume, self._filer, self._admin = free_ports(5)
+        free, *others = free_ports(5)
         super().__init__(folder, port=port or free)
+        self._master, self._volume, self._filer, self._admin = others
+        self._ports = (self.port, *others)
 
     @property
     def endpoint_url(self) -> str:
@@ -97,6 +101,13 @@ class SeaweedFS(Server):
             f"-admin.port={self._admin}",
             *_PARTS_OFF,
         ]
+
+    def stop(self, how: signal.Signals | None = None) -> None:
+        """End it, and remove the sockets that it leaves behind."""
+        super().stop(how)
+        for port in self._ports:
+            for socket in _SOCKETS.glob(f"seaweedfs-*-grpc-{port + GRPC_OFFSET}.sock"):
+                socket.unlink(missing_ok=True)
 
     def answers(self) -> bool:
         """Try to write: the S3 door opens before there is a volume behind it."""

@@ -16,8 +16,6 @@ from typing import ClassVar, Self
 
 from deploy.processes import Process, ServiceFailed, ServiceMissing, free_ports
 
-READY_S = 60.0  # a busy machine takes its time; a server that can't start says so at once
-
 
 def installed_file(package: str, pattern: str) -> Path:
     """Return a file of an installed package; the package isn't imported.
@@ -66,6 +64,7 @@ class Server(ABC):
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    ready_s: ClassVar[float] = 60.0  # for a busy machine; what can't start says so at once
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder.resolve()
@@ -111,7 +110,7 @@ class Server(ABC):
         """
         self._process = self.run(self.command(), on_parent_death=self.death_signal)
         try:
-            self._process.wait_until(self.answers, deadline_s=READY_S)
+            self._process.wait_until(self.answers, deadline_s=self.ready_s)
         except BaseException:
             self.stop(signal.SIGKILL)
             raise

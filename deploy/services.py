@@ -28,7 +28,6 @@ from deploy.valkey import Valkey
 BUCKETS = ("photos-in", "photos-out")
 DATABASE = "gpen_archive"
 FLOWER_PORT = 5555
-_ROOT = Path(__file__).resolve().parent.parent
 _ARCHIVE = (sys.executable, "-m", "producer")
 _WORKER = (sys.executable, "-m", "worker")
 _MIGRATED_S = 120.0
@@ -51,8 +50,8 @@ def addresses(
 def program(
     folder: Path, *command: str, settings: Mapping[str, str], ready_text: str = ""
 ) -> Program:
-    """Return one of this checkout's programs with its settings."""
-    environment = {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1", **settings}
+    """Return one of our own programs with its settings."""
+    environment = {"PYTHONUNBUFFERED": "1", **settings}
     return Program(folder, command, environment=environment, ready_text=ready_text)
 
 
@@ -62,8 +61,9 @@ def archive(folder: Path, *arguments: str, settings: Mapping[str, str]) -> Progr
 
 
 def worker(folder: Path, *, settings: Mapping[str, str]) -> Program:
-    """Return a worker, ready once its engine is built."""
-    return program(folder, *_WORKER, settings=settings, ready_text="worker.ready")
+    """Return a worker, ready once its engine is built, which it logs at level INFO."""
+    logging = {"GPEN_LOG_LEVEL": "INFO"}
+    return program(folder, *_WORKER, settings=logging | dict(settings), ready_text="worker.ready")
 
 
 def up(folder: Path, *, flower_port: int, screen: IO[str]) -> None:
@@ -137,8 +137,8 @@ def _watch(servers: list[Server]) -> None:
         time.sleep(_POLL_S)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0 if number == signal.SIGTERM else 128 + number)
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit  # a stop by signal is the normal end here
 
 
 def main() -> None:

@@ -81,7 +81,8 @@ def paste(image: Pixels, patches: Sequence[Patch]) -> Pixels:
         y1 = max(patch.region[3] for patch in group)
         total = np.zeros((y1 - y0, x1 - x0, 1), np.float32)
         change = np.zeros((y1 - y0, x1 - x0, 3), np.float32)
-        for patch in group:
+        # Sums depend on their order in the last bit.
+        for patch in sorted(group, key=lambda patch: patch.region):
             left, upper, right, lower = patch.region
             part = np.s_[upper - y0 : lower - y0, left - x0 : right - x0]
             weight = patch.weight[:, :, None]

@@ -11,6 +11,8 @@ from gpen_engine.precision import choose
 from gpen_engine.restorer import Restorer
 from gpen_engine.weights import find_generator, require_terms
 
+_DEVICES = ("cpu", "cuda")
+
 
 def load(
     weights: str | Path = "compact",
@@ -56,10 +58,12 @@ def pick_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.partition(":")[0] not in _DEVICES:
+        raise DeviceError(f"the device {device!r} can't be used: choose auto, cpu, cuda or cuda:N")
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DeviceError(f"the device {device!r} can't be used: {first}") from error
     return chosen

@@ -20,6 +20,8 @@ from gpen_engine.errors import CheckpointCorrupt, CheckpointMismatch, Checkpoint
 from gpen_engine.model import GpenConfig, GpenGenerator
 
 _WRAPPERS = ("g_ema", "params_ema", "params", "state_dict")
+_MAX_WRAPPERS = 4
+"""Deeper than any training program wraps; a dictionary may hold itself."""
 _MARKERS = ("generator.input.input", "ecd0.0.0.weight", "final_linear.0.weight")
 
 
@@ -97,7 +99,9 @@ def unwrap(content: object, *, name: str) -> dict[str, Tensor]:
     Raises:
         CheckpointUnknown: there are no tensors by name.
     """
-    while isinstance(content, Mapping):
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(content, Mapping):
+            break
         wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if wrapper is None:
             break
@@ -136,14 +140,26 @@ def infer_config(tensors: Mapping[str, Tensor], *, name: str) -> GpenConfig:
     in_size, size = 2 ** (levels + 1), 2 ** (pictures + 2)
     try:
         narrow = tensors["generator.input.input"].shape[1] / 512
-        width = tensors["ecd0.0.0.weight"].shape[0]
-        multiplier = width * in_size / 16384 / narrow if in_size >= 64 else 1.0
+        multiplier = _multiplier(tensors, pictures) / narrow if size >= 64 else 1.0
         return GpenConfig(size, multiplier, narrow, None if in_size == size else in_size)
     except (IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointMismatch(
             f"{name} has {levels} encoder levels and {pictures + 1} picture levels, "
             f"which no GPEN has: {error}"
         ) from error
+
+
+def _multiplier(tensors: Mapping[str, Tensor], pictures: int) -> float:
+    """Return channel multiplier times narrow, from the widths of the levels from 64 px up.
+
+    Widths are cut to whole channels; the largest lower bound gives every level its own width.
+    """
+    bounds = [0.0]
+    for level in range(3, pictures):
+        weight = tensors.get(f"generator.to_rgbs.{level}.conv.weight")
+        if weight is not None:
+            bounds.append(weight.shape[2] // 2 * 2 ** (level + 3) / 16384)
+    return max(bounds)
 
 
 def _check(model: GpenGenerator, tensors: Mapping[str, Tensor], name: str) -> None:

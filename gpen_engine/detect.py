@@ -36,6 +36,12 @@ _STRIDE = 32
 """The network's coarsest stride: sides are padded to a multiple of it."""
 _ENLARGE = 2.0
 """Small pictures are doubled: faces of 15 px, the smallest worth listing, are then found."""
+_COARSE_SIDE_PX = 512
+"""Longest side in a second, small view of the picture, in which a large face fits the anchors."""
+_LARGEST_SIDE_PX = 400
+"""The anchors end at 512 px: in the fine view, a larger face falls apart into several."""
+_SURE_SIDE_PX = 300
+"""In the fine view's pixels; from here on the coarse view decides where it has a face."""
 _OVERLAP = 0.4
 _NORM_EPSILON = 1e-5
 _PARTS = {"fx": "body"}
@@ -68,31 +74,63 @@ class Detector:
                 at most twice.
             min_score: finds under it are not returned.
         """
-        resized, ratio = self._resized(image)
+        longest = max(image.shape[:2])
+        fine = min(_ENLARGE, self._longest_side_px / longest)
+        coarse = min(fine, _COARSE_SIDE_PX / longest)
+        faces = self._find(image, fine, min_score)
+        if coarse < fine:
+            large = [
+                face
+                for face in self._find(image, coarse, min_score)
+                if _side_px(face) * fine >= _SURE_SIDE_PX
+            ]
+            faces = large + [
+                face
+                for face in faces
+                if _side_px(face) * fine <= _LARGEST_SIDE_PX
+                and not any(_share_inside(face, other) > 0.5 for other in large)
+            ]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def _find(self, image: Pixels, factor: float, min_score: float) -> list[Face]:
+        """Run the network once, on the picture resized by `factor`."""
+        resized, ratio = _resized(image, factor)
         network: Any = self._network
         with torch.inference_mode():
             found = network.detect_faces(_padded(resized), min_score, _OVERLAP)
         height, width = image.shape[:2]
         faces = [_face(row, ratio) for row in found]
-        inside = [
+        return [
             face
             for face in faces
             if face.box[0] < width and face.box[1] < height and face.box[2] > 0 and face.box[3] > 0
         ]
-        return sorted(inside, key=lambda face: -face.score)
 
-    def _resized(self, image: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        """Return 8-bit BGR, and by how much a coordinate in it grows on the way back."""
-        height, width = image.shape[:2]
-        factor = min(_ENLARGE, self._longest_side_px / max(height, width))
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        if factor != 1.0:
-            interpolation = cv2.INTER_AREA if factor < 1.0 else cv2.INTER_CUBIC
-            image = cv2.resize(image, size, interpolation=interpolation)  # type: ignore[assignment]
-        if image.dtype == np.uint16:
-            image = np.rint(image / 257.0).astype(np.uint8)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8)
-        return bgr, np.array([width / size[0], height / size[1]])
+
+def _resized(image: Pixels, factor: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return 8-bit BGR, and by how much a coordinate in it grows on the way back."""
+    height, width = image.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if factor != 1.0:
+        interpolation = cv2.INTER_AREA if factor < 1.0 else cv2.INTER_CUBIC
+        image = cv2.resize(image, size, interpolation=interpolation)  # type: ignore[assignment]
+    if image.dtype == np.uint16:
+        image = np.rint(image / 257.0).astype(np.uint8)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8)
+    return bgr, np.array([width / size[0], height / size[1]])
+
+
+def _side_px(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return max(x1 - x0, y1 - y0)
+
+
+def _share_inside(face: Face, other: Face) -> float:
+    """Return which share of a face's box lies in another's."""
+    x0, y0, x1, y1 = face.box
+    width = min(x1, other.box[2]) - max(x0, other.box[0])
+    height = min(y1, other.box[3]) - max(y0, other.box[1])
+    return max(width, 0.0) * max(height, 0.0) / max((x1 - x0) * (y1 - y0), 1e-9)
 
 
 def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

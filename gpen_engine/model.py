@@ -54,6 +54,11 @@ class GpenConfig:
                 )
         if self.input_size > self.size:
             raise ValueError(f"in_size {self.input_size} is larger than size {self.size}")
+        if min(self.channels(4), self.channels(self.size)) < 1:
+            raise ValueError(
+                f"channel_multiplier {self.channel_multiplier} and narrow {self.narrow} leave "
+                "a level without a channel"
+            )
 
     @property
     def input_size(self) -> int:

@@ -173,6 +173,8 @@ class ModulatedConv2d(nn.Module):
         else:
             x = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
         if self._demodulate:
-            power = F.linear(scale.float().square(), weight.float().square().sum(dim=(2, 3)))
+            # Autocast would turn this product back into float16, which under- and overflows.
+            with torch.autocast(x.device.type, enabled=False):
+                power = F.linear(scale.float().square(), weight.float().square().sum(dim=(2, 3)))
             x = x * torch.rsqrt(power + 1e-8).to(x.dtype)[:, :, None, None]
         return x

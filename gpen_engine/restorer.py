@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpen_engine.align import Matrix, crop, similarity
+from gpen_engine.align import crop, similarity
 from gpen_engine.blend import Patch, make_patch, paste
 from gpen_engine.checkpoint import LoadedGenerator
 from gpen_engine.detect import Detector, DetectorIdentity
@@ -87,17 +87,15 @@ class Restorer:
         _check(image)
         policy = policy or FacePolicy()
         timings: dict[str, float] = {}
-        with _timed(timings, "detect"), self._lock:
-            found = self._detector.detect(image, min_score=policy.min_score * _DOUBTFUL)
-        outcomes = {face: _refusal(face, rank, policy) for rank, face in enumerate(found)}
+        with _timed(timings, "detect"):
+            outcomes = _refusals(self._detect(image, policy.min_score * _DOUBTFUL), policy)
         chosen = [face for face, reason in outcomes.items() if reason is None]
         with _timed(timings, "align"):
-            matrices = [similarity(face.landmarks, self._input_size) for face in chosen]
-            crops = [crop(image, matrix, self._input_size) for matrix in matrices]
+            crops = [_aligned(image, face, self._input_size) for face in chosen]
         with _timed(timings, "forward"):
             restored, redone = self._forward_pixels(crops, float(np.iinfo(image.dtype).max))
         with _timed(timings, "paste"):
-            patches = self._patches(image, crops, restored, matrices, policy.strength)
+            patches = self._patches(image, chosen, crops, restored, policy.strength)
             result = paste(image, [patch for patch in patches if patch is not None])
         done = {
             face: FaceOutcome(face, restored=False, reason=Reason.BAD_OUTPUT)
@@ -143,6 +141,13 @@ class Restorer:
     @property
     def _input_size(self) -> int:
         return self._model.config.input_size
+
+    def _detect(self, image: Pixels, min_score: float) -> list[Face]:
+        try:
+            with self._lock:
+                return self._detector.detect(image, min_score=min_score)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"the face detector doesn't fit on {self._device}") from error
 
     def _forward_pixels(
         self, crops: Sequence[NDArray[np.float32]], top: float
@@ -194,16 +199,22 @@ class Restorer:
     def _patches(
         self,
         image: Pixels,
+        faces: Sequence[Face],
         crops: Sequence[NDArray[np.float32]],
         restored: Sequence[NDArray[np.float32] | None],
-        matrices: Sequence[Matrix],
         strength: float,
     ) -> list[Patch | None]:
         mask = self._mask * np.float32(strength)
-        return [
-            None if face is None else make_patch(image, before, face, mask, matrix)
-            for before, face, matrix in zip(crops, restored, matrices, strict=True)
-        ]
+        patches: list[Patch | None] = []
+        for face, before, after in zip(faces, crops, restored, strict=True):
+            if after is None:
+                patches.append(None)
+                continue
+            # The super-resolution variant answers at another size than it was asked.
+            own = before if before.shape == after.shape else _aligned(image, face, self.size)
+            matrix = similarity(face.landmarks, self.size)
+            patches.append(make_patch(image, own, after, mask, matrix))
+        return patches
 
 
 def _check(image: object) -> None:
@@ -215,15 +226,25 @@ def _check(image: object) -> None:
         raise ImageError(f"expected uint8 or uint16, found {image.dtype}")
 
 
-def _refusal(face: Face, rank: int, policy: FacePolicy) -> Reason | None:
-    """Say why a face is left alone, None when it isn't; the most certain face has rank 0."""
-    if face.score < policy.min_score:
-        return Reason.LOW_SCORE
-    if face.eye_distance_px < policy.min_eye_distance_px:
-        return Reason.TOO_SMALL
-    if rank >= policy.max_faces:
-        return Reason.OVER_LIMIT
-    return None
+def _aligned(image: Pixels, face: Face, size: int) -> NDArray[np.float32]:
+    return crop(image, similarity(face.landmarks, size), size)
+
+
+def _refusals(found: Sequence[Face], policy: FacePolicy) -> dict[Face, Reason | None]:
+    """Say of each face, the most certain first, why it is left alone; None when it isn't."""
+    refusals: dict[Face, Reason | None] = {}
+    room = policy.max_faces
+    for face in found:
+        if face.score < policy.min_score:
+            refusals[face] = Reason.LOW_SCORE
+        elif face.eye_distance_px < policy.min_eye_distance_px:
+            refusals[face] = Reason.TOO_SMALL
+        elif room <= 0:
+            refusals[face] = Reason.OVER_LIMIT
+        else:
+            refusals[face] = None
+            room -= 1
+    return refusals
 
 
 def _device_name(device: torch.device) -> str:

@@ -5,6 +5,7 @@ In: a name or a path. Out: a file to load and the hash it must have. Nothing is 
 
 import hashlib
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def find_generator(
     """
     known = next((entry for entry in GENERATORS if entry.name == str(weights).lower()), None)
     if known is None:
-        path = Path(weights).expanduser()
+        path = Path(weights)
+        with suppress(RuntimeError):  # "~nobody/…" stays as it is, and isn't found
+            path = path.expanduser()
         if path.is_file():
             return path, None
         names = ", ".join(entry.name for entry in GENERATORS)

@@ -23,7 +23,6 @@ from deploy.seaweedfs import SeaweedFS
 from deploy.server import Server
 from deploy.valkey import Valkey
 
-SERVICE_FIXTURES = {"postgres", "valkey", "seaweedfs"}
 NOBODY_LISTENS = "http://127.0.0.1:9"
 Starter = Callable[[Server], None]
 
@@ -57,7 +56,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if SERVICE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if "start_service" in getattr(item, "fixturenames", ()):
             item.add_marker("services")
 
 

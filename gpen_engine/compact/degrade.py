@@ -83,11 +83,11 @@ FIXED: dict[str, Degradation] = {
 
 def draw(rng: np.random.Generator) -> Degradation:
     """Draw a training degradation, from almost none to an eightfold reduction."""
-    if rng.random() < 0.06:
+    if rng.random() < 0.08:
         return Degradation()
     # Most faces of a good scan are merely small: a network that never saw them would smooth them
     # all.
-    mild = rng.random() < 0.3
+    mild = rng.random() < 0.45
     damage = Degradation(
         blur_px=float(rng.uniform(0.2, 0.7 if mild else 2.4)) if rng.random() < 0.7 else 0.0,
         reduce=math.exp(float(rng.uniform(0.0, math.log(2.5 if mild else 8.0)))),

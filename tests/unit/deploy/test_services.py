@@ -19,13 +19,21 @@ from redis.retry import Retry
 
 from deploy.flower import Flower
 from deploy.postgres import Postgres
-from deploy.processes import LOOPBACK, Process, ServiceFailed, ServiceMissing, free_ports
+from deploy.processes import (
+    GRPC_OFFSET,
+    LOOPBACK,
+    Process,
+    ServiceFailed,
+    ServiceMissing,
+    free_ports,
+)
 from deploy.seaweedfs import SeaweedFS
 from deploy.server import Program, Server, installed_file, installed_script
 from deploy.services import archive
 from deploy.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parents[3]
+SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts them
 # Starts everything in the folder that it is given, says which processes these are, and waits.
 PARENT = """
 import json, sys
@@ -149,6 +157,15 @@ def test_making_what_is_there_already_changes_nothing(
     assert seaweedfs.make_bucket("made-twice") == bucket
     assert seaweedfs.client().head_object(Bucket=bucket, Key="kept")
     assert postgres.create_database("made_twice") == postgres.create_database("made_twice")
+
+
+@pytest.mark.usefixtures("seaweedfs")
+def test_an_object_store_leaves_no_socket_behind(tmp_path: Path) -> None:
+    with SeaweedFS(tmp_path) as store:
+        its_own = SOCKETS / f"seaweedfs-s3-grpc-{store.port + GRPC_OFFSET}.sock"
+        assert its_own.exists()
+
+    assert not its_own.exists()
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, valkey: Valkey) -> None:

@@ -1,0 +1,204 @@
+"""Restored faces go back where they belong, and nothing else changes."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from gpen_engine.align import crop, similarity
+from gpen_engine.blend import Patch, make_patch, paste
+from gpen_engine.faces import Detail
+from gpen_engine.mask import soft_face_mask
+from tests.unit.gpen_engine.fakes import face_at
+
+DTYPES = [np.uint8, np.uint16]
+
+
+def noise(dtype, shape=(120, 160, 3), seed=1):
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(seed).integers(0, top + 1, shape).astype(dtype)
+
+
+def patch_for(image, *, eye_distance_px, at=(80.0, 60.0), size=64, restored=None):
+    matrix = similarity(face_at(*at, eye_distance_px=eye_distance_px).landmarks, size)
+    before = crop(image, matrix, size)
+    after = np.iinfo(image.dtype).max - before if restored is None else restored(before)
+    return make_patch(image, before, after, soft_face_mask(size), matrix)
+
+
+def outside(image, patches):
+    mask = np.ones(image.shape[:2], bool)
+    for patch in patches:
+        x0, y0, x1, y1 = patch.region
+        mask[y0:y1, x0:x1] = False
+    return mask
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("eye_distance_px", [8.0, 20.0, 40.0])
+def test_pixels_outside_the_region_keep_every_bit(dtype, eye_distance_px):
+    image = noise(dtype)
+    patch = patch_for(image, eye_distance_px=eye_distance_px)
+
+    result = paste(image, [patch])
+
+    same = outside(image, [patch])
+    np.testing.assert_array_equal(result[same], image[same])
+    assert (result != image).any()
+    assert result.dtype == dtype
+
+
+@pytest.mark.parametrize("eye_distance_px", [8.0, 40.0])
+def test_pixels_inside_the_region_but_without_weight_keep_every_bit(eye_distance_px):
+    image = noise(np.uint16)
+    patch = patch_for(image, eye_distance_px=eye_distance_px)
+    x0, y0, x1, y1 = patch.region
+
+    result = paste(image, [patch])
+
+    same = patch.weight == 0
+    assert same.any()
+    np.testing.assert_array_equal(result[y0:y1, x0:x1][same], image[y0:y1, x0:x1][same])
+
+
+@pytest.mark.parametrize("eye_distance_px", [8.0, 20.0, 40.0])
+def test_the_region_is_tight(eye_distance_px):
+    weight = patch_for(noise(np.uint8), eye_distance_px=eye_distance_px).weight
+
+    for edge in (weight[0], weight[-1], weight[:, 0], weight[:, -1]):
+        assert edge.any()
+
+
+def test_the_picture_given_is_not_changed():
+    image = noise(np.uint8)
+    before = image.copy()
+
+    paste(image, [patch_for(image, eye_distance_px=30.0)])
+
+    np.testing.assert_array_equal(image, before)
+
+
+def test_no_patches_give_a_copy():
+    image = noise(np.uint8)
+
+    result = paste(image, [])
+
+    np.testing.assert_array_equal(result, image)
+    assert result is not image
+
+
+def test_a_small_face_is_replaced_and_a_large_one_keeps_its_own_detail():
+    image = noise(np.uint8)
+
+    small = patch_for(image, eye_distance_px=10.0, restored=lambda before: before * 0 + 77.0)
+    large = patch_for(image, eye_distance_px=40.0, restored=lambda before: before)
+
+    assert small.detail is Detail.NETWORK
+    result = paste(image, [small])
+    x0, y0, x1, y1 = small.region
+    whole = small.weight == 1.0
+    assert whole.any()
+    assert (result[y0:y1, x0:x1][whole] == 77).all()
+    assert large.detail is Detail.PHOTOGRAPH
+    np.testing.assert_array_equal(paste(image, [large]), image)
+
+
+@pytest.mark.parametrize("eye_distance_px", [10.0, 40.0])
+def test_a_gray_photograph_stays_gray(eye_distance_px):
+    image = np.repeat(noise(np.uint16)[:, :, :1], 3, axis=2)
+    tint = np.array([1.0, 0.7, 0.4], np.float32)
+
+    result = paste(
+        image,
+        [patch_for(image, eye_distance_px=eye_distance_px, restored=lambda before: before * tint)],
+    )
+
+    np.testing.assert_array_equal(result[..., 0], result[..., 1])
+    np.testing.assert_array_equal(result[..., 1], result[..., 2])
+    assert (result != image).any()
+
+
+def overlapping_patches(dtype):
+    rng = np.random.default_rng(0)
+    spread = np.iinfo(dtype).max / 8
+    return [
+        Patch(
+            (x, y, x + 60, y + 60),
+            rng.normal(0, spread, (60, 60, 3)).astype(np.float32),
+            rng.random((60, 60)).astype(np.float32),
+            Detail.NETWORK,
+        )
+        for x, y in ((0, 0), (20, 10), (30, 30))
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_order_of_three_overlapping_patches_does_not_matter(dtype):
+    image = noise(dtype, (96, 96, 3), seed=0)
+    patches = overlapping_patches(dtype)
+    first = paste(image, patches)
+
+    for order in permutations(patches):
+        np.testing.assert_array_equal(paste(image, order), first)
+
+
+def test_overlapping_patches_meet_in_their_weighted_mean():
+    image = np.full((10, 10, 3), 100, np.uint8)
+
+    def flat(change, weight, region):
+        shape = (region[3] - region[1], region[2] - region[0])
+        return Patch(
+            region,
+            np.full((*shape, 3), change, np.float32),
+            np.full(shape, weight, np.float32),
+            Detail.NETWORK,
+        )
+
+    patches = [flat(40, 1.0, (0, 0, 6, 10)), flat(-20, 1.0, (4, 0, 10, 10))]
+    result = paste(image, patches)
+
+    assert (result[:, :4] == 140).all()
+    assert (result[:, 4:6] == 110).all()
+    assert (result[:, 6:] == 80).all()
+    assert (paste(image, [flat(40, 0.25, (0, 0, 6, 10))])[:, :6] == 110).all()
+
+
+def test_a_chain_of_patches_that_touch_through_others_is_one_group():
+    image = np.full((10, 40, 3), 100, np.uint8)
+    ones = np.ones((10, 12), np.float32)
+    regions = [(0, 0, 12, 10), (20, 0, 32, 10), (10, 0, 22, 10)]
+    patches = [
+        Patch(region, np.full((10, 12, 3), 30, np.float32), ones, Detail.NETWORK)
+        for region in regions
+    ]
+
+    result = paste(image, patches)
+
+    assert (result[:, :32] == 130).all()
+    assert (result[:, 32:] == 100).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_levels_beyond_the_range_are_cut_not_wrapped(dtype):
+    top = np.iinfo(dtype).max
+    image = np.full((8, 8, 3), top // 2, dtype)
+
+    def by(change):
+        return Patch(
+            (0, 0, 8, 8), np.full((8, 8, 3), change, np.float32), np.ones((8, 8)), Detail.NETWORK
+        )
+
+    assert (paste(image, [by(2.0 * top)]) == top).all()
+    assert (paste(image, [by(-2.0 * top)]) == 0).all()
+
+
+@pytest.mark.parametrize("at", [(2.0, 60.0), (158.0, 60.0), (80.0, 1.0), (80.0, 119.0)])
+@pytest.mark.parametrize("eye_distance_px", [10.0, 45.0])
+def test_a_face_across_the_edge_is_pasted_as_far_as_it_goes(at, eye_distance_px):
+    image = noise(np.uint8)
+    patch = patch_for(image, eye_distance_px=eye_distance_px, at=at)
+    x0, y0, x1, y1 = patch.region
+
+    assert 0 <= x0 < x1 <= 160
+    assert 0 <= y0 < y1 <= 120
+    assert (paste(image, [patch]) != image).any()

