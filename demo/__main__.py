@@ -20,11 +20,12 @@ from demo.samples import make_samples
 def main() -> int:
     """Run the demonstration; return the exit code of `gpen-archive run`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="emptied first")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where all goes")
     folder: Path = parser.parse_args().folder
     console = Console()
     scans, restored = folder / "scans", folder / "restored"
-    shutil.rmtree(folder, ignore_errors=True)
+    for earlier in (scans, restored):
+        shutil.rmtree(earlier, ignore_errors=True)
     console.print(f"Making sample scans in {scans}")
     make_samples(scans)
     command = [sys.executable, "-m", "producer", "run", str(scans), str(restored)]

@@ -27,7 +27,7 @@ def load(
     Args:
         weights: a known name ("compact", "gpen-bfr-512", …) or the path of a `.pth` or
             `.safetensors` file.
-        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes the first CUDA device that works.
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a CUDA device if there is one.
         precision: "auto", "fp32" or "fp16" (autocast).
         folder: where downloaded weights lie, those of the detector included.
         accept_terms: True once the user has accepted the terms of weights that have some.

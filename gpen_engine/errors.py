@@ -62,11 +62,11 @@ class DeviceError(GpenError):
     """The requested device can't be used."""
 
     code = "device.unavailable"
-    advice = "Choose --device cpu, or check the driver with `gpen-archive doctor`."
+    advice = "Set GPEN_DEVICE=cpu, or check the driver with `gpen-archive doctor`."
 
 
 class OutOfMemory(DeviceError):
     """The device ran out of memory during a forward pass."""
 
     code = "device.out_of_memory"
-    advice = "Close other programs on the card, or restore on the CPU with --device cpu."
+    advice = "Close other programs on the card, or restore on the CPU with GPEN_DEVICE=cpu."

@@ -10,6 +10,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from gpen_engine.errors import DeviceError
+
 _FAST_FP16 = (7, 0)
 """First CUDA capability with fast float16 (Volta); Pascal's is slower than its float32."""
 
@@ -25,9 +27,11 @@ def choose(device: torch.device, wish: str = "auto") -> Precision:
     """Return the precision for a device: float16 autocast on CUDA from Volta on, else float32.
 
     Raises:
-        ValueError: `wish` is none of auto, fp32, fp16.
+        DeviceError: `wish` is none of auto, fp32, fp16.
     """
     if wish != "auto":
+        if wish not in set(Precision):
+            raise DeviceError(f"the precision {wish!r} isn't one of auto, {', '.join(Precision)}")
         return Precision(wish)
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FAST_FP16:
         return Precision.FP16

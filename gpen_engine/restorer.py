@@ -19,7 +19,7 @@ from gpen_engine.align import crop, similarity
 from gpen_engine.blend import Patch, make_patch, paste
 from gpen_engine.checkpoint import LoadedGenerator
 from gpen_engine.detect import Detector, DetectorIdentity
-from gpen_engine.errors import ImageError, OutOfMemory
+from gpen_engine.errors import DeviceError, ImageError, OutOfMemory
 from gpen_engine.faces import Face, FaceOutcome, FacePolicy, Pixels, Reason, Restoration
 from gpen_engine.mask import soft_face_mask
 from gpen_engine.precision import Precision, is_sound, running
@@ -53,7 +53,8 @@ class Restorer:
         precision: Precision,
         name: str,
     ) -> None:
-        self._model = generator.model.to(device)
+        with _device_errors(f"the weights on {device}"):
+            self._model = generator.model.to(device)
         self._detector = detector
         self._device = device
         self._precision = precision
@@ -143,11 +144,8 @@ class Restorer:
         return self._model.config.input_size
 
     def _detect(self, image: Pixels, min_score: float) -> list[Face]:
-        try:
-            with self._lock:
-                return self._detector.detect(image, min_score=min_score)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"the face detector doesn't fit on {self._device}") from error
+        with _device_errors(f"the face detector on {self._device}"), self._lock:
+            return self._detector.detect(image, min_score=min_score)
 
     def _forward_pixels(
         self, crops: Sequence[NDArray[np.float32]], top: float
@@ -175,13 +173,12 @@ class Restorer:
         while start < len(x):
             part = x[start : start + batch].to(self._device, torch.float32)
             try:
-                with self._lock, torch.inference_mode():
+                where = f"one face of {self.size} px on {self._device}"
+                with _device_errors(where), self._lock, torch.inference_mode():
                     result = self._checked(part)
-            except torch.OutOfMemoryError as error:
+            except OutOfMemory:
                 if batch == 1:
-                    raise OutOfMemory(
-                        f"one face of {self.size} px doesn't fit on {self._device}"
-                    ) from error
+                    raise
                 batch //= 2
                 continue
             yield result
@@ -251,6 +248,17 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
+
+
+@contextmanager
+def _device_errors(what: str) -> Iterator[None]:
+    """Translate what CUDA says: no room is worth another try, anything else poisons the process."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"no room for {what}") from error
+    except torch.AcceleratorError as error:
+        raise DeviceError(f"the device failed at {what}: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from jobs.errors import (
     JobError,
     OutputConflict,
     PhotoMissing,
+    PhotoUnreadable,
     SourceMissing,
     StoreFull,
     StoreUnavailable,
@@ -60,6 +61,8 @@ class DirectoryStore:
             return path.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise PhotoMissing(f"there is no file {key!r} in {self.url} any more") from error
+        except PermissionError as error:
+            raise PhotoUnreadable(f"may not read {key!r}: {error.strerror}") from error
         except OSError as error:
             raise _translated(error, key) from error
 

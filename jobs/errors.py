@@ -24,14 +24,14 @@ class StoreUnavailable(Transient):
     """The object store doesn't answer, or answers with an error of its own."""
 
     code = "store.unavailable"
-    advice = "Check the endpoint and the network; the photo is tried again by itself."
+    advice = "Check endpoint and network. It was tried for half an hour; then retry with this code."
 
 
 class StoreFull(Transient):
     """The destination has no room left."""
 
     code = "store.full"
-    advice = "Free space at the destination, then `gpen-archive retry JOB --code store.full`."
+    advice = "Free space at the destination, then start the worker, or the run, again."
 
 
 class DatabaseUnavailable(Transient):
@@ -64,6 +64,13 @@ class PhotoMissing(Permanent):
 
     code = "photo.missing"
     advice = "Put the master back, then retry with this code."
+
+
+class PhotoUnreadable(Permanent):
+    """The master is there and may not, or can't, be read."""
+
+    code = "photo.unreadable"
+    advice = "Check the file's permissions and the disk, then retry with this code."
 
 
 class PhotoEmpty(Permanent):
@@ -119,7 +126,7 @@ class OutputConflict(Permanent):
     """Another object already has the derivative's name."""
 
     code = "output.conflict"
-    advice = "Choose an empty destination: what was delivered before is never overwritten."
+    advice = "Nothing is overwritten: choose an empty destination, or remove the object it names."
 
 
 class UnsafeKey(Permanent):

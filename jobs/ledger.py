@@ -214,6 +214,12 @@ class Ledger(LedgerReader):
         with self._database.begin() as connection:
             return self._take_back(connection, PhotoRow.worker == worker, max_attempts)
 
+    def give_back(self, worker: str) -> int:
+        """Take back what a worker held that was stopped in order, as if it had never been tried."""
+        held = and_(PhotoRow.state == PhotoState.CLAIMED, PhotoRow.worker == worker)
+        with self._database.begin() as connection:
+            return self._requeue(connection, held, attempts=PhotoRow.attempts - 1)
+
     def unpublish(self) -> int:
         """Take back all published photos, for a broker that starts empty; return how many."""
         with self._database.begin() as connection:

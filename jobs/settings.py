@@ -20,6 +20,7 @@ class JobSettings(BaseSettings):
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
     lease_s: float = Field(default=300.0, gt=0)
+    max_photo_s: float = Field(default=3600.0, gt=0)
     max_attempts: int = Field(default=3, ge=1)
     window: int = Field(default=200, ge=1)
     log_format: Literal["text", "json"] = "text"

@@ -255,6 +255,9 @@ def _explain(error: Exception) -> ExitCode:
     if isinstance(code, str) and isinstance(advice, str):
         complain(code, str(error), advice)
         return code_for_error(code)
+    if isinstance(error, OSError):
+        complain("system.refused", f"{type(error).__name__}: {error}", "Check the permissions.")
+        return ExitCode.ENVIRONMENT
     advice = "This is a fault of the program. Please report it; GPEN_LOG_LEVEL=DEBUG shows more."
     complain("unexpected", f"{type(error).__name__}: {error}", advice)
     if logging.getLogger().isEnabledFor(logging.DEBUG):

@@ -9,7 +9,7 @@ earlier run had published or claimed comes back.
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from jobs import broker
+from jobs.errors import BrokerUnavailable
 from jobs.ledger import Ledger
 from jobs.logs import get_logger
 from jobs.migrate import migrate
@@ -34,11 +35,11 @@ from producer.submit import Submission, submit
 from producer.valkey import Valkey
 
 WORKER_NAME = "embedded"
-WORKER_COMMAND = (sys.executable, "-m", "worker")
+# Without -P a file in the current directory could stand in for one of our modules.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "worker")
 _POLL_S = 0.5
 _MOST_FAILURES = 20
 _GRACE_S = 30.0
-_NEVER = sys.maxsize
 
 log = get_logger(__name__)
 
@@ -195,7 +196,8 @@ class _Stack:
                 self._follow(job, valkey, worker, stop)
             finally:
                 worker.stop(grace_s=_GRACE_S, request=stop)
-                _take_back(self.ledger, max_attempts=_NEVER)
+                self.ledger.give_back(WORKER_NAME)
+                self.ledger.unpublish()
 
     def _follow(self, job: Job, valkey: Valkey, worker: Worker, stop: StopRequest) -> None:
         """Publish and look after both children until the job is finished or a signal comes."""
@@ -215,17 +217,15 @@ class _Stack:
             if worker.is_dead():
                 _take_back(self.ledger, max_attempts=settings.max_attempts)
                 worker.revive(finished=counts.finished, patience=settings.max_attempts + 1)
-            dispatcher.step()
+            with suppress(BrokerUnavailable):  # alive by `check`: the next pass sends all again
+                dispatcher.step()
             if stop.wait(_POLL_S):
                 self.watcher.stopping()
                 return
 
 
 def _take_back(ledger: Ledger, *, max_attempts: int) -> None:
-    """Make pending whatever was published, or claimed by a worker that is gone.
-
-    Where the worker didn't die by itself, `max_attempts` is so high that no photo is given up.
-    """
+    """Make pending whatever was published, or claimed by a worker that died."""
     ledger.requeue_lost(WORKER_NAME, max_attempts=max_attempts)
     ledger.unpublish()
 

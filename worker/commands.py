@@ -53,8 +53,12 @@ def register(app: typer.Typer) -> None:
 def restore(
     master: Annotated[Path, typer.Argument(metavar="IN", help="The picture to restore.")],
     derivative: Annotated[Path, typer.Argument(metavar="OUT", help="A .png, .tif or .jpg.")],
-    weights: Annotated[str, typer.Option(help="A known name or a weights file.")] = "compact",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[
+        str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
+    ] = "compact",
+    device: Annotated[
+        str, typer.Option(envvar="GPEN_DEVICE", help="auto, cpu, cuda or cuda:N.")
+    ] = "auto",
     strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="1 restores fully.")] = 1.0,
     quality: Annotated[int, typer.Option(min=1, max=95, help="For a .jpg.")] = 95,
 ) -> None:
@@ -63,7 +67,7 @@ def restore(
         raise SourceMissing(f"there is no file {master}")
     output = _OUTPUTS.get(derivative.suffix.lower())
     if output is None:
-        raise DestinationUnusable(f"{derivative.name} has to end in .png, .tif or .jpg")
+        raise typer.BadParameter(f"{derivative.name} has to end in .png, .tif or .jpg")
     worker = WorkerSettings.from_environment().model_copy(
         update={"weights": weights, "device": device}
     )
@@ -74,7 +78,8 @@ def restore(
             raise DestinationUnusable(f"{derivative.parent / name} exists and isn't overwritten")
     stages = Stages()
     stages.begin("fetch")
-    data = open_store(str(master.parent), JobSettings.from_environment()).get(master.name)
+    original = master.resolve()
+    data = open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
     stages.begin("decode")
     photograph = decode(data, max_pixels=worker.max_pixels)
     engine = load_engine(worker)

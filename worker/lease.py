@@ -1,6 +1,8 @@
 """Holding a claim while the work goes on: a thread renews the lease until it is over or lost."""
 
+import math
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -16,13 +18,17 @@ class Lease:
     """Renews a claim every third of the lease, from a thread of its own.
 
     A database that doesn't answer is asked again at the next turn: the lease has room for two
-    misses.
+    misses. After `longest_s` the work is taken to hang: the lease runs out, and another worker may
+    have the photo.
     """
 
-    def __init__(self, ledger: Ledger, claim: Claim, *, lease_s: float) -> None:
+    def __init__(
+        self, ledger: Ledger, claim: Claim, *, lease_s: float, longest_s: float = math.inf
+    ) -> None:
         self._ledger = ledger
         self._claim = claim
         self._lease_s = lease_s
+        self._end = time.monotonic() + longest_s
         self._over = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -51,6 +57,10 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._over.wait(self._lease_s / 3):
+            if time.monotonic() > self._end:
+                _log.error("lease.photo_hangs", photo_id=self._claim.photo_id, key=self._claim.key)
+                self._lost.set()
+                return
             try:
                 self._ledger.renew(self._claim, lease_s=self._lease_s)
             except ClaimLost:

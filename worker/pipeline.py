@@ -8,13 +8,16 @@ from typing import Protocol
 
 from gpen_engine import EngineIdentity, FacePolicy, Restoration
 from gpen_engine.faces import Pixels
-from jobs.errors import OutputConflict, WeightsUnavailable
+from jobs.errors import OutputConflict, PhotoTooLarge, WeightsUnavailable
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Outcome, derivative_key, sidecar_key
 from jobs.storage import ObjectStore
 from worker.codec import Encoded, Photograph, decode, encode, output_suffix
 from worker.provenance import Delivery, identity, read_delivered, sha256_of, software, write_sidecar
 from worker.stages import Stages
+
+_BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
+_OVERHEAD_BYTES = 64 << 20
 
 
 class Engine(Protocol):
@@ -57,7 +60,7 @@ def run(
     _require_weights(recipe, engine.identity)
 
     stages.begin("fetch")
-    master = masters.get(claim.key)
+    master = _fetch(masters, claim.key, max_pixels=max_pixels)
 
     stages.begin("decode")
     photograph = decode(master, max_pixels=max_pixels)
@@ -81,9 +84,16 @@ def run(
         worker=claim.worker,
         attempt=claim.attempt,
     )
-    derivatives.put_once(key, encoded.data, content_type=encoded.content_type)
     sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
-    derivatives.put_once(sidecar_key(key), sidecar, content_type="application/json")
+    try:
+        derivatives.put_once(key, encoded.data, content_type=encoded.content_type)
+        derivatives.put_once(sidecar_key(key), sidecar, content_type="application/json")
+    except OutputConflict:
+        # A worker that lost this claim, and didn't know it yet, may have been faster.
+        delivered = _delivered_before(derivatives, key, work)
+        if delivered is None:
+            raise
+        return delivered
     return delivery.outcome(elapsed_s=stages.elapsed_s)
 
 
@@ -111,6 +121,15 @@ def process(
     return restorations, encoded
 
 
+def _fetch(masters: ObjectStore, key: str, *, max_pixels: int) -> bytes:
+    """Return a master's bytes, unless there are more than the largest picture could fill."""
+    found = masters.head(key)
+    limit = max_pixels * _BYTES_PER_PIXEL + _OVERHEAD_BYTES
+    if found is not None and found.size_bytes > limit:
+        raise PhotoTooLarge(f"the file has {found.size_bytes} bytes; the limit is {limit}")
+    return masters.get(key)
+
+
 def _require_weights(recipe: Recipe, engine: EngineIdentity) -> None:
     if recipe.weights not in (engine.weights, engine.weights_sha256):
         raise WeightsUnavailable(
@@ -126,4 +145,6 @@ def _delivered_before(store: ObjectStore, key: str, work: dict[str, str]) -> Out
     delivered = read_delivered(store.get(sidecar_key(key)), work)
     if delivered is None:
         raise OutputConflict(f"{key} was delivered before, from another master, recipe or engine")
+    if store.head(key) is None:
+        raise OutputConflict(f"{sidecar_key(key)} is there, and the derivative it tells of isn't")
     return delivered

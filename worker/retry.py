@@ -1,6 +1,7 @@
 """What happens after an error, as a table: error and attempt in, decision out. Pure.
 
-The first row whose class fits decides. What isn't in the table is unexpected: it is tried again,
+The first row whose class fits decides. A service that is away has more patience than a photo that
+fails: twelve tries over half an hour. What isn't in the table is unexpected: it is tried again,
 and fails the photo in the end.
 """
 
@@ -8,10 +9,12 @@ from dataclasses import dataclass
 
 from gpen_engine import DeviceError, GpenError, ImageError, OutOfMemory
 from gpen_engine.errors import CheckpointError
-from jobs.errors import ClaimLost, JobError, Permanent, PhotoUnexpected, Transient
+from jobs.errors import ClaimLost, JobError, Permanent, PhotoUnexpected, StoreFull, Transient
 
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 300.0
+_PATIENCE = 4
+"""Times the photo's attempts are what a service that is away gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ Decision = Retry | Fail | Drop | Stop
 _TABLE: tuple[tuple[type[BaseException], type[Decision]], ...] = (
     (ClaimLost, Drop),
     (Permanent, Fail),
+    (StoreFull, Stop),
     (Transient, Retry),
     (OutOfMemory, Retry),
     (MemoryError, Retry),
@@ -64,7 +68,8 @@ def decide(error: BaseException, attempt: int, *, max_attempts: int) -> Decision
         return Drop()
     if action is Stop:
         return Stop(f"{type(error).__name__}: {error}")
-    if action is Retry and attempt < max_attempts:
+    patience = _PATIENCE if isinstance(error, Transient) else 1
+    if action is Retry and attempt < max_attempts * patience:
         return Retry(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 4.0 ** (attempt - 1)))
     if isinstance(error, JobError | GpenError):
         return Fail(error.code, str(error), error.advice)

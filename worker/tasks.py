@@ -1,16 +1,18 @@
 """The Celery task: claim, work, record. What happens to a photo is in `pipeline` and `retry`."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import assert_never
 
 from celery import Celery
+from celery.exceptions import Reject
 from celery.worker import state
 from pydantic import ValidationError
 
 from gpen_engine import GpenError
 from jobs.broker import TASK_NAME
-from jobs.errors import ClaimLost, JobError
+from jobs.errors import ClaimLost, DatabaseUnavailable, JobError
 from jobs.logs import get_logger
 from jobs.schema import MESSAGE_VERSION, Claim, PhotoMessage
 from worker.exits import ENVIRONMENT
@@ -20,6 +22,8 @@ from worker.retry import Drop, Fail, Retry, Stop, decide
 from worker.runtime import Runtime
 from worker.stages import Stages
 
+_PAUSE_S = 5.0
+
 _log = get_logger(__name__)
 
 
@@ -28,7 +32,13 @@ def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def restore_photo(message: dict[str, object]) -> str:
-        return handle(message, runtime)
+        try:
+            return handle(message, runtime)
+        except DatabaseUnavailable as error:
+            _log.error("task.database_unavailable", error=str(error))
+            # The message goes back unanswered; without the pause it would come back at once.
+            time.sleep(_PAUSE_S)
+            raise Reject(str(error), requeue=True) from error
 
     task: Callable[[dict[str, object]], str] = restore_photo
     return task
@@ -55,7 +65,8 @@ def handle(message: dict[str, object], runtime: Runtime) -> str:
         _log.info("photo.taken", photo_id=photo.photo_id)
         return "taken"
     _log.info("photo.claimed", photo_id=claim.photo_id, key=claim.key, attempt=claim.attempt)
-    with Lease(runtime.ledger, claim, lease_s=settings.lease_s) as lease:
+    lease = Lease(runtime.ledger, claim, lease_s=settings.lease_s, longest_s=settings.max_photo_s)
+    with lease:
         stages = Stages(on_begin=lease.check)
         try:
             return _deliver(claim, runtime, stages)

@@ -209,6 +209,16 @@ def test_a_dead_worker_uses_up_attempts_too(album, ledger):
     assert album.state() is PhotoState.FAILED
 
 
+def test_what_a_worker_held_that_was_stopped_in_order_counts_as_never_tried(album, ledger):
+    album.add("a.jpg", "b.jpg")
+    album.claim("a.jpg", worker="stopped")
+    album.claim("b.jpg", worker="other")
+    assert ledger.give_back("stopped") == 1
+    assert album.state("a.jpg") is PhotoState.PENDING
+    assert album.photo("a.jpg").attempts == 0
+    assert album.state("b.jpg") is PhotoState.CLAIMED
+
+
 def test_a_retried_photo_starts_afresh(album, ledger):
     album.add("a.jpg")
     album.fail(album.claim())

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import PhotoUnsupported
+from jobs.recipe import Output
 from worker.codec import jpeg, png, tiff_writer
 from worker.codec.photograph import AlphaKind, Container, Encoded, Page, Photograph, Samples
 
-Output = Literal["same", "png", "tiff", "jpeg"]
 _Format = Literal["png", "tiff", "jpeg"]
 _KINDS: dict[_Format, tuple[str, str]] = {
     "png": (".png", "image/png"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gpen_engine.errors import DeviceError
 from gpen_engine.precision import Precision, choose, is_sound, running
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -35,7 +36,7 @@ def test_a_wish_is_followed_without_asking_the_device(precision):
 
 
 def test_a_wish_for_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="fp64"):
+    with pytest.raises(DeviceError, match="fp64"):
         choose(CPU, "fp64")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpen_engine import FacePolicy, ImageError, OutOfMemory, Reason
+from gpen_engine import DeviceError, FacePolicy, ImageError, OutOfMemory, Reason
 from gpen_engine.compact.degrade import FIXED
 from gpen_engine.faces import Detail
 from gpen_engine.model import GpenConfig, GpenGenerator
@@ -336,7 +336,7 @@ def test_the_next_picture_starts_with_whole_batches_again(picture):
 def test_a_single_face_that_does_not_fit_is_out_of_memory(picture):
     network = OutOfMemoryAbove(0)
 
-    with pytest.raises(OutOfMemory, match="one face of 32 px doesn't fit on cpu"):
+    with pytest.raises(OutOfMemory, match="no room for one face of 32 px on cpu"):
         make_restorer(network, *GRID).restore(picture)
 
     assert network.batches == [-8, -4, -2, -1]
@@ -359,6 +359,17 @@ def test_a_detector_that_does_not_fit_is_out_of_memory_too(picture):
     restorer._detector.detect = exhausted
 
     with pytest.raises(OutOfMemory):
+        restorer.restore(picture)
+
+
+def test_a_device_that_fails_is_not_taken_for_a_bad_photo(picture):
+    class Broken(Negative):
+        def forward(self, x):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    restorer = make_restorer(Broken(), face_at(256.0, 256.0))
+
+    with pytest.raises(DeviceError, match="illegal memory access"):
         restorer.restore(picture)
 
 

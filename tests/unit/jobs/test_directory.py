@@ -192,9 +192,7 @@ while True:
 
 
 def test_a_writer_that_is_killed_leaves_complete_files_only(root, store):
-    writer = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", WRITE_FOR_EVER, str(root)]
-    )
+    writer = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(root)])
     deadline = time.monotonic() + 30
     while len(keys(store)) < 5 and time.monotonic() < deadline:
         assert writer.poll() is None

@@ -31,7 +31,22 @@ def test_recipes_have_one_hash_exactly_when_they_are_equal(one, other):
 
 
 def test_every_setting_is_part_of_the_hash_whatever_the_order_they_are_written_in():
-    assert list(json.loads(Recipe().canonical())) == sorted(Recipe.model_fields)
+    other = Recipe(
+        weights="x",
+        strength=0.5,
+        min_score=0.8,
+        min_eye_distance_px=7,
+        max_faces=1,
+        output="png",
+        jpeg_quality=90,
+    )
+    written = list(json.loads(other.canonical()))
+    assert written == sorted([*Recipe.model_fields, "version"])
+
+
+def test_a_default_is_left_out_so_that_a_new_setting_changes_no_hash_of_before():
+    assert Recipe().canonical() == '{"version":1}'
+    assert Recipe(strength=1.0, max_faces=3).canonical() == '{"max_faces":3,"version":1}'
 
 
 def test_a_whole_number_means_the_same_as_a_fraction():

@@ -71,6 +71,12 @@ def masters(tmp_path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def children_before(children_of) -> list[int]:
+    """Processes that were there before the test, such as the session's services."""
+    return children_of(os.getpid())
+
+
+@pytest.fixture
 def run(tmp_path, make_job, onlooker, stub_worker) -> Callable[..., Ending]:
     def run(*, worker_command=stub_worker, **recipe) -> Ending:
         source = tmp_path / "in"
@@ -99,7 +105,7 @@ def delivered(tmp_path) -> list[str]:
 
 
 def test_all_photos_are_delivered_and_nothing_is_left_running(
-    run, masters, tmp_path, onlooker, children_of
+    children_before, run, masters, tmp_path, onlooker, children_of
 ):
     masters("a.jpg", "b.jpg", "bad.jpg")
     ending = run()
@@ -107,7 +113,7 @@ def test_all_photos_are_delivered_and_nothing_is_left_running(
     assert [failure.code for failure in ending.failures] == ["photo.corrupt"]
     assert delivered(tmp_path) == ["a.jpg.restored", "b.jpg.restored"]
     assert onlooker.seen[-1].finished == 3
-    assert children_of(os.getpid()) == []
+    assert children_of(os.getpid()) == children_before
 
 
 def test_a_finished_job_starts_no_worker_when_it_is_run_again(run, masters):
@@ -128,7 +134,7 @@ def test_a_photo_that_kills_its_worker_is_given_up_and_the_others_are_delivered(
 
 
 def test_a_signal_lets_the_photo_in_hand_finish_and_the_next_run_does_the_rest(
-    run, masters, tmp_path, onlooker, children_of
+    children_before, run, masters, tmp_path, onlooker, children_of
 ):
     source = masters("a.jpg", "b.jpg", "slow.jpg", "z.jpg")
     onlooker.when = in_the_middle
@@ -139,7 +145,7 @@ def test_a_signal_lets_the_photo_in_hand_finish_and_the_next_run_does_the_rest(
     assert onlooker.stops == 1
     assert "slow.jpg.restored" in delivered(tmp_path)
     assert ending.counts.of(PhotoState.PUBLISHED, PhotoState.CLAIMED) == 0
-    assert children_of(os.getpid()) == []
+    assert children_of(os.getpid()) == children_before
 
     onlooker.when = lambda _: False
     assert run().exit_code is ExitCode.DONE
@@ -156,7 +162,7 @@ def test_a_second_signal_does_not_wait_for_the_photo_in_hand(run, masters, onloo
     assert ending.counts.by_state == {PhotoState.PENDING: 1}
 
 
-def test_after_a_power_cut_nothing_runs_on_and_the_next_run_does_the_rest(  # noqa: PLR0917 - fixtures
+def test_after_a_power_cut_nothing_runs_on_and_the_next_run_does_the_rest(
     run, masters, tmp_path, stub_run, children_of, eventually
 ):
     source = masters("a.jpg", "slow.jpg", "z.jpg")
@@ -175,14 +181,14 @@ def test_after_a_power_cut_nothing_runs_on_and_the_next_run_does_the_rest(  # no
 
 
 def test_a_worker_that_cannot_work_here_ends_the_run_in_its_own_words(
-    run, masters, tmp_path, children_of
+    children_before, run, masters, tmp_path, children_of
 ):
     masters("a.jpg")
     words = "print('12:00 ERROR worker.unfit code=weights.corrupt'); raise SystemExit(5)"
     with pytest.raises(WorkerFailed, match=r"weights\.corrupt"):
         run(worker_command=(sys.executable, "-c", words))
     assert not (tmp_path / "out").exists()
-    assert children_of(os.getpid()) == []
+    assert children_of(os.getpid()) == children_before
 
 
 def test_a_worker_that_always_dies_is_given_up(run, masters):

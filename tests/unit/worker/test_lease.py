@@ -50,6 +50,17 @@ def test_a_lost_claim_is_told_at_the_next_check():
             lease.check()
 
 
+def test_work_that_hangs_loses_its_claim():
+    ledger = RecordingLedger()
+    with Lease(ledger, CLAIM, lease_s=LEASE_S, longest_s=0) as lease:
+        pause = threading.Event()
+        while not lease._lost.is_set() and not pause.wait(0.005):
+            pass
+        with pytest.raises(ClaimLost):
+            lease.check()
+    assert ledger.renewals == 0
+
+
 def test_a_database_that_is_away_for_a_moment_does_not_lose_the_claim():
     ledger = RecordingLedger(DatabaseUnavailable("away"), None)
     with Lease(ledger, CLAIM, lease_s=LEASE_S) as lease:

@@ -127,6 +127,51 @@ def test_a_changed_master_at_the_same_destination_is_a_conflict(bench, picture):
         work(bench, claim_of(bench, "a.png"))
 
 
+def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    rival = type(bench.engine)()
+
+    class Overtaken:
+        identity = bench.engine.identity
+
+        def restore(self, image, policy):
+            run(
+                claim_of(bench, "a.png", attempt=2),
+                masters=bench.masters,
+                derivatives=bench.derivatives,
+                engine=rival,
+                max_pixels=1_000_000,
+                stages=Stages(),
+            )
+            return bench.engine.restore(image, policy)
+
+    outcome = run(
+        claim_of(bench, "a.png"),
+        masters=bench.masters,
+        derivatives=bench.derivatives,
+        engine=Overtaken(),
+        max_pixels=1_000_000,
+        stages=Stages(),
+    )
+    assert outcome.derivative_key == "a.restored.png"
+    assert json.loads(bench.derivatives.objects[outcome.sidecar_key])["attempt"] == 2
+
+
+def test_a_sidecar_whose_derivative_is_gone_is_a_conflict(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    del bench.derivatives.objects[outcome.derivative_key]
+    with pytest.raises(OutputConflict, match="derivative it tells of"):
+        work(bench, claim_of(bench, "a.png"))
+
+
+def test_a_file_larger_than_any_accepted_picture_is_never_read(bench, monkeypatch):
+    bench.masters.objects["a.png"] = bytes((64 << 20) + 801)
+    monkeypatch.setattr(bench.masters, "get", None)
+    with pytest.raises(PhotoTooLarge, match="bytes"):
+        work(bench, claim_of(bench, "a.png"), max_pixels=100)
+
+
 def test_a_sidecar_that_cannot_be_read_is_a_conflict(bench, picture):
     bench.masters.objects["a.png"] = picture
     bench.derivatives.objects["a.restored.png.json"] = b"[1, 2"

@@ -12,13 +12,18 @@ from jobs.errors import (
 from worker.retry import Drop, Fail, Retry, Stop, decide
 
 
-@pytest.mark.parametrize(
-    "error", [StoreUnavailable("s"), StoreFull("f"), WeightsUnavailable("w"), OutOfMemory("o")]
-)
-def test_what_may_pass_is_tried_again_and_then_fails_with_its_own_code(error):
+def test_what_may_pass_is_tried_again_and_then_fails_with_its_own_code():
+    error = OutOfMemory("o")
     assert isinstance(decide(error, 1, max_attempts=3), Retry)
     assert isinstance(decide(error, 2, max_attempts=3), Retry)
     assert decide(error, 3, max_attempts=3) == Fail(error.code, str(error), error.advice)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("s"), WeightsUnavailable("w")])
+def test_a_service_that_is_away_is_waited_for_half_an_hour_and_then_fails_the_photo(error):
+    waits = [decide(error, attempt, max_attempts=3) for attempt in range(1, 12)]
+    assert 1800 <= sum(wait.after_s for wait in waits) <= 3600
+    assert decide(error, 12, max_attempts=3) == Fail(error.code, str(error), error.advice)
 
 
 @pytest.mark.parametrize("error", [PhotoCorrupt("c"), ImageError("i")])
@@ -26,8 +31,8 @@ def test_what_will_not_pass_fails_at_once(error):
     assert decide(error, 1, max_attempts=3) == Fail(error.code, str(error), error.advice)
 
 
-@pytest.mark.parametrize("error", [CheckpointCorrupt("c"), DeviceError("d")])
-def test_bad_weights_and_a_missing_device_stop_the_worker_at_any_attempt(error):
+@pytest.mark.parametrize("error", [CheckpointCorrupt("c"), DeviceError("d"), StoreFull("f")])
+def test_bad_weights_a_missing_device_and_a_full_disk_stop_the_worker_at_any_attempt(error):
     assert isinstance(decide(error, 1, max_attempts=3), Stop)
     assert isinstance(decide(error, 3, max_attempts=3), Stop)
 

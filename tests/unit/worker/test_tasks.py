@@ -1,12 +1,14 @@
 import json
 
 import pytest
+from celery import Celery
+from celery.exceptions import Reject
 from celery.worker import state
 
 from gpen_engine import CheckpointCorrupt
-from jobs.errors import ClaimLost, StoreUnavailable
+from jobs.errors import ClaimLost, DatabaseUnavailable, StoreUnavailable
 from jobs.schema import Claim, PhotoState
-from worker.tasks import handle
+from worker.tasks import handle, register
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +125,18 @@ def test_a_claim_lost_while_recording_an_error_is_not_an_error(bench, picture, m
 
     monkeypatch.setattr(bench.runtime.ledger, "release", lost)
     assert handle(message(ids["a.png"]), bench.runtime) == "lost"
+
+
+def test_a_database_that_is_away_sends_the_message_back(bench, monkeypatch):
+    def away(*_args, **_more):
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(bench.runtime.ledger, "claim", away)
+    monkeypatch.setattr("worker.tasks._PAUSE_S", 0)
+    task = register(Celery(set_as_current=False), bench.runtime)
+    with pytest.raises(Reject) as refusal:
+        task(message(1))
+    assert refusal.value.requeue is True
 
 
 def test_the_sidecar_names_worker_and_attempt(bench, picture):
