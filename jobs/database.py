@@ -6,6 +6,7 @@ the address's password.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -40,6 +41,13 @@ class Database:
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
+
+    @property
+    def is_missing(self) -> bool:
+        """True for a SQLite file that isn't there; a connection would make an empty one."""
+        name = self._engine.url.database
+        on_disk = self.dialect == "sqlite" and name not in (None, "", ":memory:")
+        return on_disk and not Path(str(name)).exists()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

@@ -34,6 +34,10 @@ class LedgerReader:
         Raises:
             DatabaseUnavailable: it doesn't.
         """
+        if self._database.is_missing:
+            raise DatabaseUnavailable(
+                f"there is no database {self._database.shown_url}: run `gpen-archive migrate`"
+            )
         try:
             with self._database.begin() as connection:
                 current = current_revision(connection)

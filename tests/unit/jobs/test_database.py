@@ -72,3 +72,12 @@ def test_a_mistake_of_our_own_is_not_blamed_on_the_database(tmp_path):
     with pytest.raises(IntegrityError), database.begin() as connection:
         connection.execute(text("INSERT INTO a VALUES (1), (1)"))
     database.close()
+
+
+def test_asking_a_ledger_that_is_not_there_makes_no_file(tmp_path):
+    path = tmp_path / "nothing.sqlite3"
+    ledger = Ledger(f"sqlite:///{path}")
+    with pytest.raises(DatabaseUnavailable, match="gpen-archive migrate"):
+        ledger.check()
+    ledger.close()
+    assert not path.exists()
