@@ -107,6 +107,7 @@ def write_sidecar(
         ],
         "notes": [*delivery.photograph.notes, *encoded.notes],
         "timings_s": {step: round(seconds, 4) for step, seconds in timings_s.items()},
+        "engine_timings_s": _engine_timings(delivery.restorations),
         "worker": delivery.worker,
         "attempt": delivery.attempt,
     }
@@ -132,6 +133,15 @@ def read_delivered(sidecar: bytes, expected: dict[str, str]) -> Outcome | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _engine_timings(restorations: Sequence[Restoration]) -> dict[str, float]:
+    """Add up the engine's own steps over all pages."""
+    steps: dict[str, float] = {}
+    for result in restorations:
+        for step, seconds in result.timings_s.items():
+            steps[step] = round(steps.get(step, 0.0) + seconds, 4)
+    return steps
 
 
 def _engine(engine: EngineIdentity) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class StubEngine:
         marks = ((8.0, 10.0), (14.0, 10.0), (11.0, 14.0), (9.0, 18.0), (13.0, 18.0))
         face = Face((5.0, 7.0, 19.0, 23.0), marks, 0.97)
         outcome = FaceOutcome(face, restored=True, region=REGION, detail=Detail.NETWORK)
-        return Restoration(result, (outcome,), {})
+        return Restoration(result, (outcome,), {"detect": 0.25, "forward": 0.5})
 
 
 def png(height: int = 40, width: int = 30) -> bytes:

@@ -77,6 +77,7 @@ def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
     assert face["score"] == 0.97
     assert face["restored"] is True
     assert face["region"] == list(REGION)
+    assert sidecar["engine_timings_s"] == {"detect": 0.25, "forward": 0.5}
     assert set(sidecar["timings_s"]) == {"fetch", "decode", "restore", "encode", "store", "total"}
 
 
