@@ -39,11 +39,10 @@ def make_patch(
     mask: NDArray[np.float32],
     matrix: Matrix,
 ) -> Patch:
-    """Bring a restored face back to its place.
+    """Bring the network's change of a face back to its place.
 
-    A face smaller than the network's picture is replaced by the restored one. A larger one holds
-    detail that the network never saw: only the change that the network made to its own, smaller
-    view is brought back, and that detail stays.
+    The change and not the face is resampled: what the network left alone stays sharp, and a face
+    larger than the network's picture keeps the detail that the network never saw.
 
     Args:
         image: the photograph.
@@ -59,12 +58,8 @@ def make_patch(
     extent = (x1 - x0, y1 - y0)
     weight = np.clip(warp(mask, back, extent), 0.0, 1.0)
     own = image[y0:y1, x0:x1]
-    if scale_of(matrix) < 1.0:
-        change = warp(restored - crop, back, extent)
-        detail = Detail.PHOTOGRAPH
-    else:
-        change = warp(restored, back, extent) - own
-        detail = Detail.NETWORK
+    change = warp(restored - crop, back, extent)
+    detail = Detail.PHOTOGRAPH if scale_of(matrix) < 1.0 else Detail.NETWORK
     if _is_gray(own):
         change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
     return _trimmed(Patch(region, change, weight, detail))

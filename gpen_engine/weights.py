@@ -40,7 +40,7 @@ _GPEN_TERMS = (
 COMPACT = KnownWeights(
     "compact",
     (COMPACT_FILE.name,),
-    "3135104d23348e84cb8ce336fc3a461c4c57a985a475b608bffc1193872e8a3a",
+    "9d23d401e641ca01edcc6fd1f78217858bcc8a7266fe09c112a9ae44a0b3d74d",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
 )
 GENERATORS = (

@@ -87,20 +87,29 @@ def test_no_patches_give_a_copy():
     assert result is not image
 
 
-def test_a_small_face_is_replaced_and_a_large_one_keeps_its_own_detail():
+def test_what_the_network_leaves_alone_stays_bit_identical_at_any_size():
     image = noise(np.uint8)
 
-    small = patch_for(image, eye_distance_px=10.0, restored=lambda before: before * 0 + 77.0)
+    small = patch_for(image, eye_distance_px=10.0, restored=lambda before: before)
     large = patch_for(image, eye_distance_px=40.0, restored=lambda before: before)
 
     assert small.detail is Detail.NETWORK
-    result = paste(image, [small])
-    x0, y0, x1, y1 = small.region
-    whole = small.weight == 1.0
-    assert whole.any()
-    assert (result[y0:y1, x0:x1][whole] == 77).all()
     assert large.detail is Detail.PHOTOGRAPH
+    np.testing.assert_array_equal(paste(image, [small]), image)
     np.testing.assert_array_equal(paste(image, [large]), image)
+
+
+@pytest.mark.parametrize("eye_distance_px", [10.0, 40.0])
+def test_a_change_of_the_network_reaches_the_photograph_whole(eye_distance_px):
+    image = noise(np.uint8) // 4
+
+    patch = patch_for(image, eye_distance_px=eye_distance_px, restored=lambda before: before + 77.0)
+
+    x0, y0, x1, y1 = patch.region
+    whole = patch.weight == 1.0
+    assert whole.any()
+    change = paste(image, [patch])[y0:y1, x0:x1].astype(int) - image[y0:y1, x0:x1]
+    assert (abs(change[whole] - 77) <= 1).all()
 
 
 @pytest.mark.parametrize("eye_distance_px", [10.0, 40.0])
