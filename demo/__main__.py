@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Column, Table
 
 from demo.contact_sheet import Delivered, contact_sheet
 from demo.samples import make_samples
@@ -34,7 +33,8 @@ def main() -> int:
     photos = _delivered(scans, restored)
     sheet = folder / "contact-sheet.png"
     contact_sheet(photos).save(sheet)
-    console.print(_table(photos))
+    for photo in photos:
+        console.print(f"{photo.master} -> {photo.derivative}", soft_wrap=True, highlight=False)
     console.print(f"Every face before and after: {sheet}")
     return code
 
@@ -47,14 +47,6 @@ def _delivered(scans: Path, restored: Path) -> list[Delivered]:
         place = scans / derivative.parent.relative_to(restored)
         photos.append(Delivered(next(place.glob(f"{stem}.*")), derivative, sidecar))
     return photos
-
-
-def _table(photos: list[Delivered]) -> Table:
-    columns = (Column(name, overflow="fold") for name in ("scan", "restored copy", "sidecar"))
-    table = Table(*columns, title="Results")
-    for photo in photos:
-        table.add_row(str(photo.master), str(photo.derivative), photo.sidecar.name)
-    return table
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def as_account(account: pwd.struct_passwd) -> list[str]:
     """
     kept = "-all,+dac_override"
     identity = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    return [*identity, f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+    # Without the fix-up of a user's change, access(2) counts the capability too, as initdb needs.
+    bits = "--securebits=+no_setuid_fixup"
+    return [bits, *identity, f"--inh-caps={kept}", f"--ambient-caps={kept}"]
 
 
 class Process:

@@ -87,10 +87,12 @@ def read_tensors(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointCorrupt(
-            f"{path.name} is damaged, or holds more than tensors and was refused: {error}"
+            f"{path.name} is damaged, or holds more than tensors, and was refused"
         ) from error
     except Exception as error:  # damaged bytes lead the readers anywhere
-        raise CheckpointCorrupt(f"{path.name} is damaged or no weights file: {error}") from error
+        raise CheckpointCorrupt(
+            f"{path.name} is damaged or no weights file ({type(error).__name__})"
+        ) from error
 
 
 def unwrap(content: object, *, name: str) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.errors import ClaimLost, PhotoCrashesWorker
@@ -82,15 +82,20 @@ class Ledger(LedgerReader):
                 added += len(connection.execute(statement, rows).all())
         return added
 
-    def publish_next(self, limit: int) -> list[PhotoRef]:
+    def publish_next(self, limit: int, *, job_id: str | None = None) -> list[PhotoRef]:
         """Mark the photos that are due longest as published, so that the caller may send them.
 
         Several dispatchers never get the same photo.
+
+        Args:
+            limit: at most so many.
+            job_id: of this job only; of all where it is None.
         """
         now = self._clock()
+        wanted = true() if job_id is None else PhotoRow.job_id == job_id
         due = (
             select(PhotoRow.id)
-            .where(PhotoRow.state == PhotoState.PENDING, PhotoRow.not_before <= now)
+            .where(wanted, PhotoRow.state == PhotoState.PENDING, PhotoRow.not_before <= now)
             .order_by(PhotoRow.not_before, PhotoRow.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -104,8 +109,8 @@ class Ledger(LedgerReader):
         )
         with self._database.begin() as connection:
             rows = sorted(connection.execute(publish), key=lambda row: (row.not_before, row.id))
-            wanted = JobRow.id.in_({row.job_id for row in rows})
-            jobs = connection.execute(select(JobRow.id, JobRow.name).where(wanted))
+            theirs = JobRow.id.in_({row.job_id for row in rows})
+            jobs = connection.execute(select(JobRow.id, JobRow.name).where(theirs))
             names = {job.id: job.name for job in jobs}
         return [PhotoRef(id=row.id, job_name=names[row.job_id], key=row.key) for row in rows]
 

@@ -36,7 +36,8 @@ class LedgerReader:
         """
         if self._database.is_missing:
             raise DatabaseUnavailable(
-                f"there is no database {self._database.shown_url}: run `gpen-archive migrate`"
+                f"there is no database {self._database.shown_url}: run `gpen-archive migrate`, or "
+                "name the destination of a `run` with --at"
             )
         try:
             with self._database.begin() as connection:

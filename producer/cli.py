@@ -27,6 +27,7 @@ from producer import options, plugins
 from producer.cli_run import run
 from producer.dispatch import Dispatcher, serve
 from producer.doctor import check_all
+from producer.errors import SystemRefused
 from producer.exits import ExitCode, code_for_error
 from producer.home import Home
 from producer.places import name_for, normalize
@@ -256,7 +257,8 @@ def _explain(error: Exception) -> ExitCode:
         complain(code, str(error), advice)
         return code_for_error(code)
     if isinstance(error, OSError):
-        complain("system.refused", f"{type(error).__name__}: {error}", "Check the permissions.")
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        complain(SystemRefused.code, what, SystemRefused.advice)
         return ExitCode.ENVIRONMENT
     advice = "This is a fault of the program. Please report it; GPEN_LOG_LEVEL=DEBUG shows more."
     complain("unexpected", f"{type(error).__name__}: {error}", advice)

@@ -38,6 +38,7 @@ class Dispatcher:
         publish: sends one message a photo, raising `BrokerUnavailable`.
         window: at most so many photos are published or claimed at a time.
         max_attempts: a photo whose workers vanished so often is given up.
+        job_id: publishes photos of this job only; of all where it is None.
         published_timeout_s: age at which a message counts as lost.
     """
 
@@ -48,12 +49,14 @@ class Dispatcher:
         publish: Callable[[Sequence[PhotoRef]], None],
         window: int,
         max_attempts: int,
+        job_id: str | None = None,
         published_timeout_s: float = PUBLISHED_TIMEOUT_S,
     ) -> None:
         self._ledger = ledger
         self._publish = publish
         self._window = window
         self._max_attempts = max_attempts
+        self._job_id = job_id
         self._published_timeout_s = published_timeout_s
         self._outage = False
 
@@ -82,8 +85,8 @@ class Dispatcher:
         return Pass(published, stalled.requeued, stalled.crashed)
 
     def _fill_window(self) -> int:
-        room = self._window - self._ledger.in_flight()
-        refs = self._ledger.publish_next(room) if room > 0 else []
+        room = self._window - self._ledger.in_flight(self._job_id)
+        refs = self._ledger.publish_next(room, job_id=self._job_id) if room > 0 else []
         if refs:
             try:
                 self._publish(refs)

@@ -17,14 +17,18 @@ class DestinationBusy(Transient):
     advice = "Wait until the other run has ended, or stop it; then the same command goes on."
 
 
-class DestinationUnfinished(Permanent):
-    """A `run` of another job to this destination was broken off and never finished."""
+class DestinationTaken(Permanent):
+    """Photos of the same source were delivered to this destination by another recipe."""
 
-    code = "destination.unfinished"
-    advice = (
-        "Finish that job with its own settings, or choose another destination, or delete the "
-        "destination's .gpen-archive folder to forget the job."
-    )
+    code = "destination.taken"
+    advice = "Choose another destination for this recipe: what was delivered is never written over."
+
+
+class SystemRefused(Permanent):
+    """The operating system refused a file or a folder."""
+
+    code = "system.refused"
+    advice = "Check the permissions of what the message names."
 
 
 class InstallationIncomplete(Permanent):

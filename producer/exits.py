@@ -8,7 +8,7 @@ _USAGE = frozenset(
     {
         "source.missing",
         "destination.overlaps",
-        "destination.unfinished",
+        "destination.taken",
         "job.unknown",
         "settings.invalid",
     }

@@ -22,12 +22,12 @@ from jobs.errors import BrokerUnavailable
 from jobs.ledger import Ledger
 from jobs.logs import get_logger
 from jobs.migrate import migrate
-from jobs.schema import Counts, Failure, Job
+from jobs.schema import Counts, Failure, Job, PhotoState
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore
 from producer.child import Child
 from producer.dispatch import Dispatcher
-from producer.errors import DestinationUnfinished, WorkerFailed
+from producer.errors import DestinationTaken, WorkerFailed
 from producer.exits import ExitCode, code_for_counts
 from producer.home import Home, occupy
 from producer.stop import StopRequest
@@ -94,7 +94,7 @@ def run(
 
     Raises:
         DestinationBusy: another run is at work there.
-        DestinationUnfinished: another job isn't finished there.
+        DestinationTaken: another recipe has delivered the same photos there.
         DestinationUnusable: nothing can be kept there.
         BrokerFailed: Valkey doesn't start or died.
         WorkerFailed: the worker refuses its environment, or dies again and again.
@@ -103,7 +103,7 @@ def run(
     with occupy(Path(job.destination)) as home:
         migrate(home.ledger_url)
         with closing(Ledger(home.ledger_url)) as ledger:
-            _refuse_unfinished(ledger, besides=job)
+            _refuse_other_recipe(ledger, job)
             submission = submit(job, ledger=ledger, source=source)
             watcher.entered(submission)
             _take_back(ledger, max_attempts=settings.max_attempts)
@@ -207,6 +207,7 @@ class _Stack:
             publish=partial(broker.publish, broker.make_app(settings)),
             window=settings.window,
             max_attempts=settings.max_attempts,
+            job_id=job.id,
         )
         while True:
             counts = self.ledger.counts(job.id)
@@ -230,15 +231,11 @@ def _take_back(ledger: Ledger, *, max_attempts: int) -> None:
     ledger.unpublish()
 
 
-def _refuse_unfinished(ledger: Ledger, *, besides: Job) -> None:
-    """Refuse to start a job while another one isn't finished at the same destination.
-
-    Both would be worked off together, and would deliver the same names from the same masters.
-    """
+def _refuse_other_recipe(ledger: Ledger, job: Job) -> None:
+    """Refuse a job whose photos another recipe delivered: each would be a conflict."""
     for other in ledger.jobs():
-        counts = ledger.counts(other.id)
-        if other.id != besides.id and counts.finished < counts.total:
-            raise DestinationUnfinished(
-                f"{other.destination} has an unfinished job {other.id} from {other.source}, which "
-                "isn't this one"
+        same_place = other.id != job.id and other.source == job.source
+        if same_place and ledger.counts(other.id).of(PhotoState.DONE):
+            raise DestinationTaken(
+                f"{job.destination} has photos from {job.source} by another recipe (job {other.id})"
             )

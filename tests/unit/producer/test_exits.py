@@ -13,7 +13,7 @@ def counts(done: int = 0, failed: int = 0) -> Counts:
     [
         ("source.missing", ExitCode.USAGE),
         ("destination.overlaps", ExitCode.USAGE),
-        ("destination.unfinished", ExitCode.USAGE),
+        ("destination.taken", ExitCode.USAGE),
         ("job.unknown", ExitCode.USAGE),
         ("settings.invalid", ExitCode.USAGE),
         ("destination.unusable", ExitCode.ENVIRONMENT),

@@ -13,7 +13,7 @@ from jobs.schema import Counts, PhotoState
 from jobs.settings import JobSettings
 from jobs.storage import DirectoryStore
 from producer import local
-from producer.errors import DestinationUnfinished, InstallationIncomplete, WorkerFailed
+from producer.errors import DestinationTaken, InstallationIncomplete, WorkerFailed
 from producer.exits import ExitCode
 from producer.local import Ending, Worker
 from producer.stop import StopRequest
@@ -197,13 +197,24 @@ def test_a_worker_that_always_dies_is_given_up(run, masters):
         run(worker_command=NO_WORKER)
 
 
-def test_another_unfinished_job_at_the_destination_is_refused(run, masters, onlooker):
-    masters("slow.jpg")
+def test_another_recipe_for_photos_that_were_delivered_is_refused_at_once(run, masters):
+    masters("a.jpg")
+    run()
+    with pytest.raises(DestinationTaken, match="another recipe"):
+        run(strength=0.5)
+    assert run().exit_code is ExitCode.DONE
+
+
+def test_a_job_that_was_broken_off_before_it_delivered_anything_locks_nothing(
+    run, masters, onlooker
+):
+    source = masters("slow.jpg")
     onlooker.when = lambda counts: counts.of(PhotoState.CLAIMED) == 1
     onlooker.then = lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
     run()
-    with pytest.raises(DestinationUnfinished, match="unfinished"):
-        run(strength=0.5)
+    onlooker.when = lambda _counts: False
+    (source / ".go").touch()
+    assert run(strength=0.5).exit_code is ExitCode.DONE
 
 
 def test_a_revived_worker_has_one_lane_and_patience_is_for_deaths_without_progress(
