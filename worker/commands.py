@@ -22,7 +22,7 @@ from jobs.settings import JobSettings
 from jobs.storage import open_store
 from worker.codec import decode
 from worker.pipeline import process
-from worker.provenance import Delivery, write_sidecar
+from worker.provenance import Delivery, identity, sha256_of, write_sidecar
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
 from worker.stages import Stages
@@ -92,7 +92,8 @@ def restore(
     restorations, encoded = process(photograph, recipe, engine, stages)
     delivery = Delivery(
         master_key=master.name,
-        master=data,
+        master_size_bytes=len(data),
+        work=identity(sha256_of(data), recipe, engine.identity),
         photograph=photograph,
         derivative_key=derivative.name,
         encoded=encoded,

@@ -75,7 +75,8 @@ def run(
     stages.begin("store")
     delivery = Delivery(
         master_key=claim.key,
-        master=master,
+        master_size_bytes=len(master),
+        work=work,
         photograph=photograph,
         derivative_key=key,
         encoded=encoded,

@@ -46,7 +46,9 @@ class Delivery:
     """Everything that one photo's sidecar tells of."""
 
     master_key: str
-    master: bytes
+    master_size_bytes: int
+    work: dict[str, str]
+    """What `identity` gives for it."""
     photograph: Photograph
     derivative_key: str
     encoded: Encoded
@@ -72,17 +74,16 @@ def write_sidecar(
 ) -> bytes:
     """Return the sidecar as UTF-8 JSON."""
     encoded, recipe = delivery.encoded, delivery.recipe
-    work = identity(sha256_of(delivery.master), recipe, engine)
     content = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "software": software(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "identity": work,
+        "identity": delivery.work,
         "master": {
             "key": delivery.master_key,
-            "sha256": work["master_sha256"],
-            "bytes": len(delivery.master),
+            "sha256": delivery.work["master_sha256"],
+            "bytes": delivery.master_size_bytes,
             "container": delivery.photograph.container.value,
         },
         "derivative": {
