@@ -20,13 +20,55 @@ Region = tuple[int, int, int, int]
 """`(x0, y0, x1, y1)` in whole pixels; x1 and y1 are not part of it."""
 
 
+Mask = NDArray[np.bool_]
+"""Areas of a picture: `(H, W) bool`."""
+
+
 class Reason(StrEnum):
     """Why a face that was found wasn't restored."""
 
     LOW_SCORE = "low_score"
+    NESTED = "nested"
+    """It lies in another face: an eye or a mouth taken for one."""
     TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    """The photograph holds more of it than the network's picture can, and the policy leaves it."""
+    CUT_OFF = "cut_off"
+    """The picture's edge cuts it."""
+    PROFILE = "profile"
+    """It is turned so far that five points don't align it."""
+    SWITCHED_OFF = "switched_off"
+    """The policy names it."""
+    PROTECTED = "protected"
+    """It lies in an area that is never touched."""
     OVER_LIMIT = "over_limit"
     BAD_OUTPUT = "bad_output"
+
+
+class LargeFaces(StrEnum):
+    """What becomes of a face that is larger than the network's picture."""
+
+    BLEND = "blend"
+    """Restored; the detail that the network's picture can't show stays the photograph's."""
+    TILE = "tile"
+    """Restored at its own size, by the network over overlapped tiles of it."""
+    LEAVE = "leave"
+
+
+class MaskKind(StrEnum):
+    """How the part of a face that is pasted is bounded."""
+
+    AUTO = "auto"
+    """Parsed where the weights of a parser are at hand, else soft."""
+    SOFT = "soft"
+    PARSED = "parsed"
+
+
+class Template(StrEnum):
+    """Where a network wants the five landmarks of an aligned face."""
+
+    GPEN = "gpen"
+    FFHQ = "ffhq"
 
 
 class Detail(StrEnum):
@@ -60,19 +102,79 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class FacePolicy:
-    """Which faces are restored, and how strongly.
+    """Which faces are restored.
 
     Attributes:
-        strength: 1 pastes the restored face, 0 leaves the photograph's own.
         min_score: detector scores under it are no faces.
         min_eye_distance_px: faces with less between the eyes are left alone.
         max_faces: at most so many are restored, the most certain first.
+        rotations: whether faces are also looked for in the picture turned by 90, 180 and 270
+            degrees.
+        large: what becomes of faces larger than the network's picture.
+        profiles: whether faces seen from the side are restored.
+        cut_off: whether faces that the picture's edge cuts are restored.
+        leave: faces whose boxes contain one of these points are left alone.
     """
 
-    strength: float = 1.0
     min_score: float = 0.9
     min_eye_distance_px: float = 6.0
     max_faces: int = 500
+    rotations: bool = False
+    large: LargeFaces = LargeFaces.BLEND
+    profiles: bool = False
+    cut_off: bool = True
+    leave: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """Radial distortion of the camera, in OpenCV's model.
+
+    Attributes:
+        k1: coefficient of the square of the radius, which is 1 at half the longest side.
+        k2: coefficient of its fourth power.
+    """
+
+    k1: float = 0.0
+    k2: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How restored faces are put back.
+
+    Attributes:
+        strength: 1 pastes the restored face, 0 leaves the photograph's own.
+        texture: how much of the photograph's own fine texture is added back, 0 to 1.
+        grain: whether the face gets the grain of its surroundings.
+        mask: how the pasted part is bounded.
+        lens: distortion that is taken out for the network and put back in the picture.
+    """
+
+    strength: float = 1.0
+    texture: float = 0.0
+    grain: bool = False
+    mask: MaskKind = MaskKind.AUTO
+    lens: Lens | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """Everything that decides what happens to a picture.
+
+    Attributes:
+        faces: which faces are restored.
+        finish: how they are put back.
+        background_scale: 0 leaves the background alone; 1, 2 or 4 restores it and enlarges the
+            picture so many times.
+        compatible: whether everything is done just as the published GPEN pipeline does it, its
+            rounding and its full-size masks included.
+    """
+
+    faces: FacePolicy = FacePolicy()
+    finish: Finish = Finish()
+    background_scale: int = 0
+    compatible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
