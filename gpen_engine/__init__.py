@@ -12,8 +12,21 @@ from gpen_engine.errors import (
     OutOfMemory,
     TermsNotAccepted,
 )
-from gpen_engine.faces import Detail, Face, FaceOutcome, FacePolicy, Reason, Restoration
-from gpen_engine.restorer import EngineIdentity, Restorer
+from gpen_engine.faces import (
+    Detail,
+    Face,
+    FaceOutcome,
+    FacePolicy,
+    Finish,
+    LargeFaces,
+    Lens,
+    MaskKind,
+    Reason,
+    Restoration,
+    Treatment,
+)
+from gpen_engine.identity import EngineIdentity
+from gpen_engine.restorer import Restorer
 
 __all__ = [
     "CheckpointCorrupt",
@@ -26,12 +39,17 @@ __all__ = [
     "Face",
     "FaceOutcome",
     "FacePolicy",
+    "Finish",
     "GpenError",
     "ImageError",
+    "LargeFaces",
+    "Lens",
+    "MaskKind",
     "OutOfMemory",
     "Reason",
     "Restoration",
     "Restorer",
     "TermsNotAccepted",
+    "Treatment",
     "load",
 ]

@@ -1,22 +1,27 @@
-"""Five-point alignment: landmarks -> the similarity onto GPEN's template; antialiased warping.
+"""Five-point alignment: landmarks -> a `FaceView`, the map between photograph and aligned face.
 
-In: landmarks in pixels of the upright image. Out: `(2, 3) float64` matrices from image to crop,
-and warped float32 arrays. The template is the 96×112 five-point reference of the face-recognition
-literature, made square, with a quarter of padding, as GPEN uses it (docs/gpen-network.md); it is
-not FFHQ's. The least-squares similarity is Umeyama's (1991).
+In: landmarks in pixels of the upright image. Out: crops, `(S, S, 3) float32` in the photograph's
+levels, and what is made of them brought back to the photograph's pixels. Only the face's own
+region is ever touched. GPEN's template is the 96×112 five-point reference of the face-recognition
+literature, made square, with a quarter of padding (docs/gpen-network.md). FFHQ's is that of
+facexlib's FaceRestoreHelper, for GFPGAN and CodeFormer. The least-squares similarity is Umeyama's
+(1991).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpen_engine.faces import Pixels, Point, Region
+from gpen_engine.faces import Lens, Pixels, Point, Region, Template
+from gpen_engine.lens import Points, distorted, undistorted
 
 Matrix = NDArray[np.float64]
+Picture = NDArray[np.float32]
 
-_REFERENCE = (
+_GPEN_96X112 = (
     (30.2946, 51.6963),
     (65.5318, 51.5014),
     (48.0252, 71.7366),
@@ -26,18 +31,33 @@ _REFERENCE = (
 _SQUARE_SHIFT_PX = 8.0
 _PADDING_PX = 28.0
 _PADDED_SIDE_PX = 168.0
+_FFHQ_512 = (
+    (192.98138, 239.94708),
+    (318.90277, 240.1936),
+    (256.63416, 314.01935),
+    (201.26117, 371.41043),
+    (313.08905, 371.15118),
+)
+_MARGIN_PX = 2
+"""A cubic looks so far beyond the pixels that it interpolates between."""
+_OUTLINE = 9
+"""Points on each side of a crop that say how far a lens bends it."""
 
 
-def template(size: int) -> Matrix:
+def template(size: int, kind: Template = Template.GPEN) -> Points:
     """Return the five landmarks `(5, 2)` of an aligned crop of `size` pixels."""
-    points = np.array(_REFERENCE) + np.array([_SQUARE_SHIFT_PX + _PADDING_PX, _PADDING_PX])
+    if kind is Template.FFHQ:
+        return np.array(_FFHQ_512) * (size / 512.0)
+    points = np.array(_GPEN_96X112) + np.array([_SQUARE_SHIFT_PX + _PADDING_PX, _PADDING_PX])
     return np.asarray(points * (size / _PADDED_SIDE_PX), np.float64)
 
 
-def similarity(landmarks: Sequence[Point], size: int) -> Matrix:
+def similarity(
+    landmarks: Sequence[Point] | Points, size: int, kind: Template = Template.GPEN
+) -> Matrix:
     """Return the `(2, 3)` similarity that best maps landmarks onto the template."""
     source = np.asarray(landmarks, np.float32).astype(np.float64)
-    target = template(size)
+    target = template(size, kind)
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     centred = source - source_mean
     u, spread, vt = np.linalg.svd((target - target_mean).T @ centred / len(source))
@@ -59,60 +79,189 @@ def invert(matrix: Matrix) -> Matrix:
     return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
-def footprint(matrix: Matrix, size: int, shape: tuple[int, ...], *, margin_px: int = 0) -> Region:
-    """Return the part of an image of `shape` that a crop covers, at least one pixel."""
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
-    spots = corners @ invert(matrix).T
-    height, width = shape[:2]
-    low = np.floor(spots.min(axis=0)).astype(int) - margin_px
-    high = np.ceil(spots.max(axis=0)).astype(int) + 1 + margin_px
-    x0, y0 = (int(value) for value in np.clip(low, 0, (width - 1, height - 1)))
-    x1, y1 = (int(value) for value in np.clip(high, (x0 + 1, y0 + 1), (width, height)))
-    return x0, y0, x1, y1
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceView:
+    """The map between a photograph and one aligned face of it; made by `view_of`.
 
-
-def shifted(matrix: Matrix, region: Region) -> Matrix:
-    """Return the matrix for an image of which only `region` is at hand."""
-    moved = matrix.copy()
-    moved[:, 2] += matrix[:, :2] @ np.array(region[:2], np.float64)
-    return moved
-
-
-def crop(image: Pixels, matrix: Matrix, size: int) -> NDArray[np.float32]:
-    """Cut an aligned face out of an image; past the edge the image is mirrored.
-
-    Returns:
-        `(size, size, 3) float32`, in the image's own levels (0 to 255 or 0 to 65535).
+    Attributes:
+        matrix: `(2, 3)` similarity from the photograph, free of its lens's distortion, to the crop.
+        size: the crop's side in pixels.
+        shape: the photograph's (height, width).
+        lens: the photograph's distortion.
     """
-    region = footprint(matrix, size, image.shape, margin_px=2)
-    x0, y0, x1, y1 = region
-    part = image[y0:y1, x0:x1].astype(np.float32)
-    return warp(part, shifted(matrix, region), (size, size), border=cv2.BORDER_REFLECT)
+
+    matrix: Matrix
+    size: int
+    shape: tuple[int, int]
+    lens: Lens | None = None
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the crop for one of the photograph's."""
+        return scale_of(self.matrix)
+
+    @property
+    def side_px(self) -> float:
+        """The crop's side in pixels of the photograph: the measure of a face's size."""
+        return self.size / self.scale
+
+    @property
+    def region(self) -> Region:
+        """The part of the photograph that the crop shows."""
+        return self.region_of((0, 0, self.size, self.size))
+
+    def region_of(self, part: Region, *, margin_px: int = 0) -> Region:
+        """Return where a part of the crop lies in the photograph, at least one pixel."""
+        spots = self._photographed(_outline(part))
+        height, width = self.shape
+        low = np.floor(spots.min(axis=0)).astype(int) - margin_px
+        high = np.ceil(spots.max(axis=0)).astype(int) + 1 + margin_px
+        x0, y0 = (int(value) for value in np.clip(low, 0, (width - 1, height - 1)))
+        x1, y1 = (int(value) for value in np.clip(high, (x0 + 1, y0 + 1), (width, height)))
+        return x0, y0, x1, y1
+
+    def crop(self, image: Pixels) -> Picture:
+        """Cut the aligned face out of the photograph; past its edge it is mirrored.
+
+        Returns:
+            `(S, S, 3) float32`, in the photograph's own levels (0 to 255 or 0 to 65535).
+        """
+        region = self.region_of((0, 0, self.size, self.size), margin_px=_MARGIN_PX)
+        x0, y0, x1, y1 = region
+        part = image[y0:y1, x0:x1].astype(np.float32)
+        extent = (self.size, self.size)
+        if self.lens is None:
+            return warp(part, _from_part(self.matrix, region), extent, border=cv2.BORDER_REFLECT)
+        sources = self._photographed(_grid((0, 0, *extent))) - (x0, y0)
+        return _sampled(part, sources, self.scale, border=cv2.BORDER_REFLECT)
+
+    def bring_back(self, picture: Picture, region: Region) -> Picture:
+        """Show an aligned picture `(S, S[, C]) float32` in a region of the photograph.
+
+        Beyond the crop it is 0.
+        """
+        x0, y0, x1, y1 = region
+        if self.lens is None:
+            back = invert(_from_part(self.matrix, region))
+            return warp(picture, back, (x1 - x0, y1 - y0))
+        straight = undistorted(_grid(region), self.lens, self.shape)
+        return _sampled(picture, _mapped(self.matrix, straight), 1.0 / self.scale)
+
+    def enlarged(self, factor: float) -> "FaceView":
+        """Return the view of the same face in a picture `factor` times as large."""
+        # A pixel's centre has whole coordinates: large pixel X lies at (X + ½) / factor − ½.
+        matrix = self.matrix.copy()
+        matrix[:, 2] += matrix[:, :2].sum(axis=1) * (0.5 / factor - 0.5)
+        matrix[:, :2] /= factor
+        height, width = self.shape
+        shape = (round(height * factor), round(width * factor))
+        return replace(self, matrix=matrix, shape=shape)
+
+    def sized(self, size: int) -> "FaceView":
+        """Return the view of the same face as a crop of another size."""
+        return replace(self, matrix=self.matrix * (size / self.size), size=size)
+
+    def _photographed(self, points: Points) -> Points:
+        """Return where in the photograph points of the crop are shown."""
+        straight = _mapped(invert(self.matrix), points)
+        return straight if self.lens is None else distorted(straight, self.lens, self.shape)
+
+
+def view_of(
+    landmarks: Sequence[Point],
+    size: int,
+    *,
+    shape: tuple[int, ...],
+    kind: Template = Template.GPEN,
+    lens: Lens | None = None,
+) -> FaceView:
+    """Return the view that aligns a face onto a template.
+
+    Args:
+        landmarks: five, in pixels of the photograph.
+        size: side of the crop.
+        shape: the photograph's, (height, width) or more.
+        kind: whose template.
+        lens: distortion to take out of the crop.
+    """
+    height, width = shape[:2]
+    marks = np.asarray(landmarks, np.float64)
+    if lens is not None:
+        marks = undistorted(marks, lens, (height, width))
+    return FaceView(similarity(marks, size, kind), size, (height, width), lens)
 
 
 def warp(
-    picture: NDArray[np.float32],
+    picture: Picture,
     matrix: Matrix,
     size: tuple[int, int],
     *,
     border: int = cv2.BORDER_CONSTANT,
-) -> NDArray[np.float32]:
+) -> Picture:
     """Warp float32 `(H, W[, C])` by a similarity into `size` = (width, height).
 
     Where the similarity shrinks, the picture is first reduced by area averaging, so that nothing
     aliases; where it enlarges, interpolation is cubic.
     """
     scale = scale_of(matrix)
-    if scale < 0.95:
-        height, width = picture.shape[:2]
-        small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32)
-        ratio = np.array([width / small[0], height / small[1]])
-        # A pixel's centre has whole coordinates: reduced pixel u covers the middle of ratio·(u +
-        # ½) − ½.
-        matrix = matrix.copy()
-        matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
-        matrix[:, :2] *= ratio
-    interpolation = cv2.INTER_CUBIC if scale > 1.05 else cv2.INTER_LINEAR
-    warped = cv2.warpAffine(picture, matrix, size, flags=interpolation, borderMode=border)
+    picture, ratio = _reduced(picture, scale)
+    matrix = matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
+    matrix[:, :2] *= ratio
+    warped = cv2.warpAffine(picture, matrix, size, flags=_interpolation(scale), borderMode=border)
     return np.asarray(warped, np.float32)
+
+
+def _sampled(
+    picture: Picture, sources: Points, scale: float, *, border: int = cv2.BORDER_CONSTANT
+) -> Picture:
+    """Sample float32 `(H, W[, C])` at points `(h, w, 2)`; about `scale` times as large."""
+    picture, ratio = _reduced(picture, scale)
+    across, down = np.moveaxis(((sources + 0.5) / ratio - 0.5).astype(np.float32), -1, 0)
+    sampled = cv2.remap(picture, across, down, _interpolation(scale), borderMode=border)
+    return np.asarray(sampled, np.float32)
+
+
+def _reduced(picture: Picture, scale: float) -> tuple[Picture, Points]:
+    """Reduce by area averaging where the scale asks for it; say how large (x, y) a pixel is then.
+
+    A pixel's centre has whole coordinates: reduced pixel u covers the middle of ratio·(u + ½) − ½.
+    """
+    if scale >= 0.95:
+        return picture, np.ones(2)
+    height, width = picture.shape[:2]
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    reduced = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.float32), np.array([width / small[0], height / small[1]])
+
+
+def _interpolation(scale: float) -> int:
+    return cv2.INTER_CUBIC if scale > 1.05 else cv2.INTER_LINEAR
+
+
+def _from_part(matrix: Matrix, region: Region) -> Matrix:
+    """Return the matrix for an image of which only `region` is at hand."""
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ np.array(region[:2], np.float64)
+    return moved
+
+
+def _mapped(matrix: Matrix, points: Points) -> Points:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _grid(region: Region) -> Points:
+    """Return the coordinates `(h, w, 2)` of a region's pixels."""
+    x0, y0, x1, y1 = region
+    across, down = np.meshgrid(np.arange(x0, x1, dtype=np.float64), np.arange(y0, y1))
+    return np.dstack([across, down])
+
+
+def _outline(part: Region) -> Points:
+    """Return points on the four sides of a part of a crop, its corners among them."""
+    x0, y0, x1, y1 = part
+    across, down = np.linspace(x0, x1, _OUTLINE), np.linspace(y0, y1, _OUTLINE)
+    return np.concatenate(
+        [np.stack([across, np.full(_OUTLINE, y)], axis=-1) for y in (y0, y1)]
+        + [np.stack([np.full(_OUTLINE, x), down], axis=-1) for x in (x0, x1)]
+    )

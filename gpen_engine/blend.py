@@ -8,36 +8,56 @@ so the result doesn't depend on which came first.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpen_engine.align import Matrix, footprint, invert, scale_of, shifted, warp
-from gpen_engine.faces import Detail, Pixels, Region
+from gpen_engine.align import FaceView
+from gpen_engine.faces import Detail, Finish, Mask, Pixels, Region
+from gpen_engine.finish import (
+    Flags,
+    Picture,
+    grain_between,
+    grain_of,
+    is_gray,
+    lost_texture,
+    luma,
+    tone_of,
+)
+
+# In shares of the crop's side in the photograph, which is 4.8 times the distance of the eyes.
+_TEXTURE_RADIUS = 0.006
+_FEATHER = 0.02
+_DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """What one face would change.
 
     Attributes:
         region: where.
-        change: `(h, w, 3) float32`, to be added to the picture, in its levels.
+        change: `(h, w, 1 or 3) float32`, to be added to the picture, in its levels; one channel
+            for all three.
         weight: `(h, w) float32 in [0, 1]`.
         detail: whose finest detail the result has.
     """
 
     region: Region
-    change: NDArray[np.float32]
-    weight: NDArray[np.float32]
+    change: Picture
+    weight: Picture
     detail: Detail
 
 
 def make_patch(
     image: Pixels,
-    crop: NDArray[np.float32],
-    restored: NDArray[np.float32],
-    mask: NDArray[np.float32],
-    matrix: Matrix,
+    view: FaceView,
+    crop: Picture,
+    restored: Picture,
+    mask: Picture,
+    *,
+    finish: Finish | None = None,
+    protected: Mask | None = None,
 ) -> Patch:
     """Bring the network's change of a face back to its place.
 
@@ -46,80 +66,149 @@ def make_patch(
 
     Args:
         image: the photograph.
+        view: from the photograph to the aligned face.
         crop: the aligned face as the network saw it, `(S, S, 3)` in the photograph's levels.
         restored: the network's answer, the same shape and levels.
         mask: `(S, S)` weights.
-        matrix: from photograph to crop.
+        finish: how the face is put back.
+        protected: areas of the photograph that are never touched.
     """
-    size = crop.shape[0]
-    region = footprint(matrix, size, image.shape)
+    finish = finish or Finish()
+    region = view.region_of(_extent(mask))
     x0, y0, x1, y1 = region
-    back = invert(shifted(matrix, region))
-    extent = (x1 - x0, y1 - y0)
-    weight = np.clip(warp(mask, back, extent), 0.0, 1.0)
     own = image[y0:y1, x0:x1]
-    change = warp(restored - crop, back, extent)
-    detail = Detail.PHOTOGRAPH if scale_of(matrix) < 1.0 else Detail.NETWORK
-    if _is_gray(own):
-        change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
+    weight = np.clip(view.bring_back(mask, region), 0.0, 1.0)
+    aligned = _in_tone(crop, restored, mask, own, weight > 0)
+    change = view.bring_back(aligned, region).reshape(y1 - y0, x1 - x0, -1)
+    if finish.texture > 0:
+        radius_px = max(_TEXTURE_RADIUS * view.side_px, 1.0)
+        change = change + np.float32(finish.texture) * lost_texture(
+            own[..., : change.shape[2]].astype(np.float32), change, radius_px
+        )
+    if finish.grain:
+        change = _grained(image, view, change, weight, region)
+    weight = weight * np.float32(finish.strength)
+    if protected is not None:
+        weight = weight * _open(protected, region, max(_FEATHER * view.side_px, 2.0))
+    detail = Detail.PHOTOGRAPH if view.scale < 1.0 else Detail.NETWORK
     return _trimmed(Patch(region, change, weight, detail))
 
 
 def paste(image: Pixels, patches: Sequence[Patch]) -> Pixels:
     """Return a copy of `image` with all patches applied."""
     result = image.copy()
-    top = np.iinfo(image.dtype).max
-    for group in _overlapping(patches):
-        x0 = min(patch.region[0] for patch in group)
-        y0 = min(patch.region[1] for patch in group)
-        x1 = max(patch.region[2] for patch in group)
-        y1 = max(patch.region[3] for patch in group)
-        total = np.zeros((y1 - y0, x1 - x0, 1), np.float32)
-        change = np.zeros((y1 - y0, x1 - x0, 3), np.float32)
-        # Sums depend on their order in the last bit.
-        for patch in sorted(group, key=lambda patch: patch.region):
-            left, upper, right, lower = patch.region
-            part = np.s_[upper - y0 : lower - y0, left - x0 : right - x0]
-            weight = patch.weight[:, :, None]
-            total[part] += weight
-            change[part] += weight * patch.change
-        change /= np.maximum(total, 1.0)
-        part = np.s_[y0:y1, x0:x1]
-        levels = np.clip(np.rint(image[part] + change), 0, top).astype(image.dtype)
-        result[part] = np.where(total > 0, levels, image[part])
+    # Sums depend on their order in the last bit.
+    ordered = sorted(patches, key=lambda patch: patch.region)
+    for patch in ordered:
+        x0, y0, x1, y1 = patch.region
+        near = [other for other in ordered if _meet(patch.region, other.region)]
+        # Where patches overlap, each of them computes the same sum: nothing is added twice.
+        result[y0:y1, x0:x1] = _blended(image, patch.region, near)
     return result
 
 
-def _is_gray(pixels: Pixels) -> bool:
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    return bool((red == green).all() and (green == blue).all())
+def _in_tone(crop: Picture, restored: Picture, mask: Picture, own: Pixels, where: Flags) -> Picture:
+    """Return the aligned change in the tone of the photograph; one channel where it is gray."""
+    if is_gray(own, where):
+        return luma(restored - crop)
+    tone = tone_of(crop, _top(own))
+    return restored - crop if tone is None else tone.change(crop, restored, mask, _top(own))
+
+
+def _grained(
+    image: Pixels, view: FaceView, change: Picture, weight: Picture, region: Region
+) -> Picture:
+    """Add the grain that the photograph has around the face and the restored face hasn't."""
+    top = _top(image)
+    wide = view.region
+    around = np.ones((wide[3] - wide[1], wide[2] - wide[0]), np.bool_)
+    part = _inside(wide, region)
+    around[part] = weight[_inside(region, wide)] == 0
+    light = luma(_own(image, wide, 3))
+    face = luma(_own(image, region, change.shape[2]) + change)
+    grain = grain_between(
+        grain_of(light, around, top), grain_of(face, weight > 0.9, top), weight.shape, region
+    )
+    return change if grain is None else change + grain
+
+
+def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> NDArray[np.generic]:
+    """Return the pixels of a region with all patches that reach into it applied."""
+    x0, y0, x1, y1 = region
+    own = image[y0:y1, x0:x1]
+    if len(patches) == 1:
+        change = _weighted(patches[0], np.s_[:, :])
+    else:
+        change = np.zeros(own.shape, np.float32)
+        total = np.zeros(own.shape[:2], np.float32)
+        for patch in patches:
+            there, here = _inside(region, patch.region), _inside(patch.region, region)
+            total[there] += patch.weight[here]
+            change[there] += _weighted(patch, here)
+        change /= np.maximum(total, 1.0)[:, :, None]
+    # Adds, rounds and cuts to the range in one pass; no weight adds nothing.
+    return np.asarray(cv2.add(own, change, dtype=_DEPTHS[image.dtype]))
+
+
+def _weighted(patch: Patch, part: tuple[slice, slice]) -> Picture:
+    change, weight = patch.change[part], patch.weight[part]
+    if change.shape[2] == 1:
+        return np.asarray(cv2.merge([cv2.multiply(change[..., 0], weight)] * 3), np.float32)
+    return np.asarray(cv2.multiply(change, cv2.merge([weight] * 3)), np.float32)
+
+
+def _open(protected: Mask, region: Region, feather_px: float) -> Picture:
+    """Return 0 in protected areas, growing smoothly to 1 at `feather_px` from them."""
+    x0, y0, x1, y1 = region
+    margin = int(np.ceil(feather_px))
+    left, upper = max(x0 - margin, 0), max(y0 - margin, 0)
+    free = ~protected[upper : y1 + margin, left : x1 + margin]
+    if free.all():
+        return np.ones((y1 - y0, x1 - x0), np.float32)
+    distance = cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ramp = np.clip(distance[y0 - upper :, x0 - left :] / np.float32(feather_px), 0.0, 1.0)
+    ramp = ramp[: y1 - y0, : x1 - x0]
+    return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), np.float32)
+
+
+def _top(image: Pixels) -> float:
+    return float(np.iinfo(image.dtype).max)
+
+
+def _own(image: Pixels, region: Region, channels: int) -> Picture:
+    x0, y0, x1, y1 = region
+    return image[y0:y1, x0:x1, :channels].astype(np.float32)
+
+
+def _extent(mask: Picture) -> Region:
+    """Return the part of a mask that has weight; all of it when none has."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, mask.shape[1], mask.shape[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _trimmed(patch: Patch) -> Patch:
     """Cut the region down to where the patch has weight."""
-    rows = np.flatnonzero(patch.weight.any(axis=1))
-    columns = np.flatnonzero(patch.weight.any(axis=0))
-    if not len(rows):
-        return patch
-    upper, lower = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
+    left, upper, right, lower = _extent(patch.weight)
     x0, y0, _, _ = patch.region
     region = (x0 + left, y0 + upper, x0 + right, y0 + lower)
     part = np.s_[upper:lower, left:right]
     return Patch(region, patch.change[part], patch.weight[part], patch.detail)
 
 
-def _overlapping(patches: Sequence[Patch]) -> list[list[Patch]]:
-    """Group patches whose regions touch, directly or through others."""
-    groups: list[list[Patch]] = []
-    for patch in patches:
-        touching = [group for group in groups if any(_meet(patch, other) for other in group)]
-        groups = [group for group in groups if not any(group is one for one in touching)]
-        groups.append([member for group in touching for member in group] + [patch])
-    return groups
+def _inside(frame: Region, region: Region) -> tuple[slice, slice]:
+    """Return what two regions share, as a part of `frame`."""
+    x0, y0, x1, y1 = frame
+    left, upper, right, lower = region
+    return (
+        slice(max(upper, y0) - y0, min(lower, y1) - y0),
+        slice(max(left, x0) - x0, min(right, x1) - x0),
+    )
 
 
-def _meet(one: Patch, other: Patch) -> bool:
-    ax0, ay0, ax1, ay1 = one.region
-    bx0, by0, bx1, by1 = other.region
+def _meet(one: Region, other: Region) -> bool:
+    ax0, ay0, ax1, ay1 = one
+    bx0, by0, bx1, by1 = other
     return ax0 < bx1 and bx0 < ax1 and ay0 < by1 and by0 < ay1

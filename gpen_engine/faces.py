@@ -24,6 +24,19 @@ Mask = NDArray[np.bool_]
 """Areas of a picture: `(H, W) bool`."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model, exactly.
+
+    Attributes:
+        name: what it is called.
+        sha256: the hash of its weights.
+    """
+
+    name: str
+    sha256: str
+
+
 class Reason(StrEnum):
     """Why a face that was found wasn't restored."""
 
@@ -206,8 +219,10 @@ class Restoration:
         image: `(H, W, 3)`, the input's dtype; pixels outside the faces' regions are the input's.
         faces: every find of the detector, from the most certain to the least.
         timings_s: seconds by step: detect, align, forward, paste.
+        notes: what had to give way, such as a batch that didn't fit; empty when nothing had to.
     """
 
     image: Pixels
     faces: tuple[FaceOutcome, ...]
     timings_s: dict[str, float]
+    notes: tuple[str, ...] = ()

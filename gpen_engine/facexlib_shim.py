@@ -25,14 +25,16 @@ _declared: list[torch.library.Library] = []
 def retinaface_module() -> ModuleType:
     """Import and return `facexlib.detection.retinaface`, usable on this machine."""
     torchvision = import_torchvision()
-    with warnings.catch_warnings():
-        # facexlib 0.3.0 has invalid escape sequences and old torchvision calls; they concern its
-        # authors.
-        warnings.simplefilter("ignore")
-        module = importlib.import_module("facexlib.detection.retinaface")
+    module = _import_quietly("facexlib.detection.retinaface")
     if not torchvision.extension._has_ops():
         module.py_cpu_nms = non_maximum_suppression  # type: ignore[attr-defined]
     return module
+
+
+def parsing_module() -> ModuleType:
+    """Import and return `facexlib.parsing`: ParseNet and BiSeNet, which need no operators."""
+    import_torchvision()
+    return _import_quietly("facexlib.parsing")
 
 
 def import_torchvision(
@@ -49,6 +51,14 @@ def import_torchvision(
         library.define(name + _SCHEMA)  # type: ignore[no-untyped-call]
     _declared.append(library)
     return importer("torchvision")
+
+
+def _import_quietly(name: str) -> ModuleType:
+    with warnings.catch_warnings():
+        # facexlib 0.3.0 has invalid escape sequences and old torchvision calls; they concern its
+        # authors.
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
 
 
 def non_maximum_suppression(boxes: NDArray[np.floating[Any]], threshold: float) -> list[int]:

@@ -1,7 +1,7 @@
 """Numeric precision of a forward pass: chosen by device, checked by output.
 
-In: a device and a wish. Out: a `Precision`, the context to run under, and a check of what came
-out. Layers are never converted with `.half()`: autocast keeps what overflows in float32.
+In: a device and a wish. Out: a `Precision`, the context that other people's networks run under,
+and a check of what came out.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,17 +17,35 @@ _FAST_FP16 = (7, 0)
 
 
 class Precision(StrEnum):
-    """What the network computes in."""
+    """What the network's convolutions compute in."""
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The tensors' type."""
+        return _DTYPES[self]
+
+
+_DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+}
 
 
 def choose(device: torch.device, wish: str = "auto") -> Precision:
-    """Return the precision for a device: float16 autocast on CUDA from Volta on, else float32.
+    """Return the precision for a device: float16 on CUDA from Volta on, else float32.
+
+    bfloat16 is only taken when it is asked for. Cards that have it have float16 as well, which is
+    as fast and keeps three more bits: with the compact network on real crops float16 differs from
+    float32 by 77 dB or more, bfloat16 by 58 dB. On a CPU with AVX512-BF16 or AMX it takes about
+    half the time of float32, but one or two grey levels would then depend on the machine.
 
     Raises:
-        DeviceError: `wish` is none of auto, fp32, fp16.
+        DeviceError: `wish` is none of auto, fp32, fp16, bf16.
     """
     if wish != "auto":
         if wish not in set(Precision):
@@ -39,10 +57,10 @@ def choose(device: torch.device, wish: str = "auto") -> Precision:
 
 
 def running(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context to run a forward pass under."""
-    if precision is Precision.FP16:
-        return torch.autocast(device.type, torch.float16)
-    return nullcontext()
+    """Return the context to run a network in that isn't prepared for its precision: autocast."""
+    if precision is Precision.FP32:
+        return nullcontext()
+    return torch.autocast(device.type, precision.dtype)
 
 
 def is_sound(output: Tensor) -> Tensor:

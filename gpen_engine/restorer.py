@@ -1,268 +1,344 @@
-"""The engine: a picture in, a `Restoration` out. Detect, align, forward, paste.
+"""The engine: pictures in, `Restoration`s out. Find, choose, align, restore, put back.
 
-In: `(H, W, 3) uint8|uint16 RGB`, upright. Out: the same shape and dtype. Torch's door is
-`restore_faces`.
+In: `(H, W, 3) uint8|uint16 RGB`, upright. Out: the same dtype and, unless the background is
+enlarged, the same shape. Torch's door is `restore_faces`.
 """
 
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gpen_engine.align import crop, similarity
-from gpen_engine.blend import Patch, make_patch, paste
-from gpen_engine.checkpoint import LoadedGenerator
-from gpen_engine.detect import Detector, DetectorIdentity
-from gpen_engine.errors import DeviceError, ImageError, OutOfMemory
-from gpen_engine.faces import Face, FaceOutcome, FacePolicy, Pixels, Reason, Restoration
+from gpen_engine.align import view_of
+from gpen_engine.background import Background
+from gpen_engine.batch import Answer
+from gpen_engine.devices import device_name
+from gpen_engine.errors import CheckpointCorrupt, ImageError
+from gpen_engine.faces import (
+    Detail,
+    Face,
+    FaceOutcome,
+    LargeFaces,
+    Mask,
+    MaskKind,
+    Pixels,
+    Reason,
+    Restoration,
+    Treatment,
+)
+from gpen_engine.finder import Finder
+from gpen_engine.forward import FaceForward
+from gpen_engine.identity import EngineIdentity
 from gpen_engine.mask import soft_face_mask
-from gpen_engine.precision import Precision, is_sound, running
+from gpen_engine.parse import FaceParser
+from gpen_engine.putback import AlignedFace, Masks, put_back
+from gpen_engine.reference import restore_compatibly, working_picture
+from gpen_engine.select import refusals
 
-_BATCH = 8
 _DOUBTFUL = 0.8
 """Finds down to this share of the policy's score are listed, with a reason, but not restored."""
+_LARGEST_CLOSEUP = 4
+"""A face is restored in tiles at most at so many times the network's size."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineIdentity:
-    """Everything about an engine that decides pixels, for the sidecar."""
+@dataclass(slots=True)
+class _Work:
+    """One picture on its way."""
 
-    weights: str
-    weights_sha256: str
-    size: int
-    detector: DetectorIdentity
-    device: str
-    precision: Precision
+    image: Pixels
+    protected: Mask | None
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    reasons: dict[Face, Reason | None] = field(default_factory=dict)
+    aligned: list[AlignedFace] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> list[Face]:
+        """The faces that the policy lets through, the most certain first."""
+        return [face for face, reason in self.reasons.items() if reason is None]
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add what the block takes to a step."""
+        start = time.perf_counter()
+        yield
+        self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - start
+
+    def result(self, image: Pixels, outcomes: dict[Face, FaceOutcome]) -> Restoration:
+        """Return the restoration: what became of each find, in the finds' order."""
+        faces = tuple(
+            outcomes.get(face) or FaceOutcome(face, restored=False, reason=reason)
+            for face, reason in self.reasons.items()
+        )
+        return Restoration(image, faces, self.timings, tuple(dict.fromkeys(self.notes)))
 
 
 class Restorer:
-    """One network and one detector on one device; threads may share it."""
+    """One face network and one detector on one device; threads may share it.
+
+    Args:
+        forward: the face network, ready for work.
+        finder: the detector.
+        device: what all of them run on.
+        turn: held while the device works.
+        parser: bounds the pasted part by what the restored face shows.
+        background: restores what is no face.
+        terms: how the terms of the weights were accepted, where they have some.
+    """
 
     def __init__(
         self,
         *,
-        generator: LoadedGenerator,
-        detector: Detector,
+        forward: FaceForward,
+        finder: Finder,
         device: torch.device,
-        precision: Precision,
-        name: str,
+        turn: threading.Lock,
+        parser: FaceParser | None = None,
+        background: Background | None = None,
+        terms: str = "",
     ) -> None:
-        with _device_errors(f"the weights on {device}"):
-            self._model = generator.model.to(device)
-        self._detector = detector
-        self._device = device
-        self._precision = precision
-        self._mask = soft_face_mask(self.size)
-        self._lock = threading.Lock()
+        self._forward = forward
+        self._finder = finder
+        self._parser = parser
+        self._background = background
+        self._turn = turn
         self.identity = EngineIdentity(
-            weights=name,
-            weights_sha256=generator.sha256,
-            size=self.size,
-            detector=detector.identity,
-            device=_device_name(device),
-            precision=precision,
+            weights=forward.model.name,
+            weights_sha256=forward.model.sha256,
+            size=forward.model.size,
+            detector=finder.identity,
+            device=device_name(device),
+            precision=forward.plan.precision,
+            parser=parser.identity if parser else None,
+            background=background.identity if background else None,
+            terms=terms,
         )
 
     @property
     def size(self) -> int:
-        """Side of an aligned face in pixels."""
-        return self._model.config.size
+        """Side of a restored face in pixels."""
+        return self._forward.model.size
 
-    def restore(self, image: Pixels, policy: FacePolicy | None = None) -> Restoration:
+    def restore(
+        self, image: Pixels, treatment: Treatment | None = None, *, protected: Mask | None = None
+    ) -> Restoration:
         """Restore every face of a picture that the policy lets through.
 
         Args:
             image: `(H, W, 3) uint8|uint16 RGB`, upright; it isn't changed.
-            policy: which faces, how strongly.
+            treatment: which faces, and how they are put back.
+            protected: `(H, W) bool`, areas that are never touched.
 
         Raises:
-            ImageError: the array isn't such a picture.
+            ImageError: the arrays aren't such pictures, or the treatment isn't possible with them.
+            CheckpointCorrupt: the treatment asks for a parser or a background without weights.
             OutOfMemory: a single face doesn't fit on the device.
         """
-        _check(image)
-        policy = policy or FacePolicy()
-        timings: dict[str, float] = {}
-        with _timed(timings, "detect"):
-            outcomes = _refusals(self._detect(image, policy.min_score * _DOUBTFUL), policy)
-        chosen = [face for face, reason in outcomes.items() if reason is None]
-        with _timed(timings, "align"):
-            crops = [_aligned(image, face, self._input_size) for face in chosen]
-        with _timed(timings, "forward"):
-            restored, redone = self._forward_pixels(crops, float(np.iinfo(image.dtype).max))
-        with _timed(timings, "paste"):
-            patches = self._patches(image, chosen, crops, restored, policy.strength)
-            result = paste(image, [patch for patch in patches if patch is not None])
-        done = {
-            face: FaceOutcome(face, restored=False, reason=Reason.BAD_OUTPUT)
-            if patch is None
-            else FaceOutcome(
-                face,
-                restored=True,
-                region=patch.region,
-                detail=patch.detail,
-                redone_in_float32=again,
-            )
-            for face, patch, again in zip(chosen, patches, redone, strict=True)
-        }
-        faces = tuple(
-            done.get(face) or FaceOutcome(face, restored=False, reason=reason)
-            for face, reason in outcomes.items()
-        )
-        return Restoration(result, faces, timings)
+        return self.restore_many([image], treatment, protected=[protected])[0]
+
+    def restore_many(
+        self,
+        images: Sequence[Pixels],
+        treatment: Treatment | None = None,
+        *,
+        protected: Sequence[Mask | None] | None = None,
+    ) -> list[Restoration]:
+        """Restore several pictures; their faces go through the network together.
+
+        Arguments and errors are those of `restore`. Threads that call it at the same time share
+        their passes as well.
+        """
+        treatment = treatment or Treatment()
+        masks = protected or [None] * len(images)
+        works = [_Work(image, mask) for image, mask in zip(images, masks, strict=True)]
+        for work in works:
+            _check(work.image, work.protected)
+        if treatment.compatible:
+            return [self._restore_compatibly(work, treatment) for work in works]
+        for work in works:
+            self._find(work, work.image, treatment)
+            self._align(work, treatment)
+        start = time.perf_counter()
+        answers = iter(self._answer([(face, work) for work in works for face in work.aligned]))
+        elapsed_s = time.perf_counter() - start
+        results = []
+        for work in works:
+            work.timings["forward"] = elapsed_s / len(works)
+            results.append(self._finish(work, treatment, {f: next(answers) for f in work.aligned}))
+        return results
 
     def restore_faces(self, x: Tensor) -> Tensor:
         """Run the network on aligned faces.
 
         Args:
-            x: `(B, 3, S, S) float in [-1, 1] RGB`, on any device.
+            x: `(B, 3, s, s) float in [-1, 1] RGB`, on any device; `s` is the network's input side.
 
         Returns:
-            `(B, 3, S, S) float32` on the engine's device, clipped to [-1, 1]; results don't depend
-            on the grouping.
+            `(B, 3, S, S) float32` on the CPU, clipped to [-1, 1]; a face that came out unusable in
+            every precision is NaN.
 
         Raises:
             ImageError: another shape or an integer tensor.
             OutOfMemory: a single face doesn't fit on the device.
         """
-        side = self._input_size
+        side = self._forward.model.input_size
         if x.ndim != 4 or x.shape[1:] != (3, side, side) or not x.is_floating_point():
             raise ImageError(
                 f"aligned faces are (B, 3, {side}, {side}) float, not {tuple(x.shape)} {x.dtype}"
             )
-        if not len(x):
-            return x.new_zeros((0, 3, self.size, self.size), dtype=torch.float32)
-        return torch.cat([output.clamp(-1, 1) for output, _ in self._forward(x)])
+        faces = torch.full((len(x), 3, self.size, self.size), torch.nan)
+        for index, answer in enumerate(self._forward(list(x.float().cpu()))):
+            if answer.face is not None:
+                faces[index] = answer.face.clamp(-1, 1)
+        return faces
 
-    @property
-    def _input_size(self) -> int:
-        return self._model.config.input_size
+    def _find(self, work: _Work, picture: Pixels, treatment: Treatment) -> None:
+        """Look for faces in a picture and choose among them."""
+        policy = treatment.faces
+        with work.timed("detect"):
+            found, note = self._finder.find(
+                picture, min_score=policy.min_score * _DOUBTFUL, rotations=policy.rotations
+            )
+            work.reasons = refusals(
+                found, policy, shape=picture.shape, network_px=self.size, protected=work.protected
+            )
+        work.notes += [note] if note else []
 
-    def _detect(self, image: Pixels, min_score: float) -> list[Face]:
-        with _device_errors(f"the face detector on {self._device}"), self._lock:
-            return self._detector.detect(image, min_score=min_score)
+    def _align(self, work: _Work, treatment: Treatment) -> None:
+        """Cut the chosen faces out, as large as the network takes them."""
+        model, lens = self._forward.model, treatment.finish.lens
+        with work.timed("align"):
+            for face in work.chosen:
+                view = view_of(
+                    face.landmarks,
+                    model.input_size,
+                    shape=work.image.shape,
+                    kind=model.template,
+                    lens=lens,
+                )
+                times = 1
+                while treatment.faces.large is LargeFaces.TILE and view.scale * times < 0.75:
+                    times *= 2
+                view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
+                work.aligned.append(AlignedFace(face, view, view.crop(work.image)))
 
-    def _forward_pixels(
-        self, crops: Sequence[NDArray[np.float32]], top: float
-    ) -> tuple[list[NDArray[np.float32] | None], list[bool]]:
-        """Restore crops given in levels 0 to `top`; None stands for an unusable output."""
-        if not crops:
-            return [], []
-        stack = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        restored: list[NDArray[np.float32] | None] = []
-        redone: list[bool] = []
-        for output, again in self._forward(stack * (2.0 / top) - 1.0):
-            levels = (output.clamp(-1, 1) + 1.0) * (top / 2.0)
-            pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
-            sound = is_sound(output).tolist()
-            restored += [face if good else None for face, good in zip(pixels, sound, strict=True)]
-            redone += again
-        return restored, redone
+    def _answer(self, faces: Sequence[tuple[AlignedFace, _Work]]) -> list[Answer]:
+        """Restore aligned faces: those of the network's size together, larger ones in tiles."""
+        side = self._forward.model.input_size
+        tensors = [_to_tensor(face, work.image) for face, work in faces]
+        together = iter(self._forward([x for x in tensors if x.shape[-1] == side]))
+        return [
+            next(together) if x.shape[-1] == side else self._forward.in_tiles(x) for x in tensors
+        ]
 
-    def _forward(self, x: Tensor) -> Iterator[tuple[Tensor, list[bool]]]:
-        """Yield outputs batch by batch, in order, and which samples were redone in float32.
+    def _finish(
+        self, work: _Work, treatment: Treatment, answers: dict[AlignedFace, Answer]
+    ) -> Restoration:
+        """Put the answers back."""
+        canvas = self._canvas(work, treatment)
+        with work.timed("paste"):
+            image, outcomes = put_back(
+                work.image,
+                canvas,
+                answers,
+                finish=treatment.finish,
+                masks=self._masks(treatment.finish.mask),
+                protected=work.protected,
+            )
+        for aligned, answer in answers.items():
+            work.notes += [answer.note] if answer.note else []
+            if answer.precision is not self.identity.precision:
+                outcomes[aligned.face] = replace(outcomes[aligned.face], redone_in_float32=True)
+        return work.result(image, outcomes)
 
-        A batch that doesn't fit is halved, down to single faces.
-        """
-        start, batch = 0, _BATCH
-        while start < len(x):
-            part = x[start : start + batch].to(self._device, torch.float32)
-            try:
-                where = f"one face of {self.size} px on {self._device}"
-                with _device_errors(where), self._lock, torch.inference_mode():
-                    result = self._checked(part)
-            except OutOfMemory:
-                if batch == 1:
-                    raise
-                batch //= 2
-                continue
-            yield result
-            start += len(part)
+    def _restore_compatibly(self, work: _Work, treatment: Treatment) -> Restoration:
+        """Do everything as the published pipeline does, which looks for faces at the final size."""
+        if work.protected is not None:
+            raise ImageError("the compatible way knows no protected areas")
+        canvas = self._canvas(work, treatment)
+        background = canvas if treatment.background_scale else None
+        self._find(work, working_picture(work.image, background), treatment)
+        parser = self._chosen_parser(treatment.finish.mask)
+        with work.timed("forward"):
+            image, regions = restore_compatibly(
+                work.image,
+                work.chosen,
+                self.restore_faces,
+                size=self.size,
+                parser=parser.face_area if parser else None,
+                strength=treatment.finish.strength,
+                background=background,
+            )
+        return work.result(
+            image,
+            {
+                face: FaceOutcome(face, restored=True, region=region, detail=Detail.NETWORK)
+                if region
+                else FaceOutcome(face, restored=False, reason=Reason.BAD_OUTPUT)
+                for face, region in zip(work.chosen, regions, strict=True)
+            },
+        )
 
-    def _checked(self, x: Tensor) -> tuple[Tensor, list[bool]]:
-        with running(self._precision, self._device):
-            output = self._model(x).float()
-        redo = ~is_sound(output)
-        if self._precision is Precision.FP32 or not redo.any():
-            return output, [False] * len(x)
-        output[redo] = self._model(x[redo])
-        return output, redo.tolist()
+    def _canvas(self, work: _Work, treatment: Treatment) -> Pixels:
+        """Return what faces are pasted onto: the photograph, or its restored background."""
+        scale = treatment.background_scale
+        if not scale:
+            return work.image
+        if self._background is None:
+            raise CheckpointCorrupt("a background is asked for, and its weights aren't here")
 
-    def _patches(
-        self,
-        image: Pixels,
-        faces: Sequence[Face],
-        crops: Sequence[NDArray[np.float32]],
-        restored: Sequence[NDArray[np.float32] | None],
-        strength: float,
-    ) -> list[Patch | None]:
-        mask = self._mask * np.float32(strength)
-        patches: list[Patch | None] = []
-        for face, before, after in zip(faces, crops, restored, strict=True):
-            if after is None:
-                patches.append(None)
-                continue
-            # The super-resolution variant answers at another size than it was asked.
-            own = before if before.shape == after.shape else _aligned(image, face, self.size)
-            matrix = similarity(face.landmarks, self.size)
-            patches.append(make_patch(image, own, after, mask, matrix))
-        return patches
+        def note_tiles(tile_px: int) -> None:
+            work.notes.append(f"out of memory: tiles of {tile_px} px restored the background")
+
+        def note_float32() -> None:
+            work.notes.append("parts of the background were redone in float32")
+
+        with work.timed("background"), self._turn:
+            return self._background.enhance(
+                work.image, scale, on_shrink=note_tiles, on_float32=note_float32
+            )
+
+    def _masks(self, kind: MaskKind) -> Masks:
+        """Return what bounds a restored face."""
+        parser = self._chosen_parser(kind)
+        if parser is None:
+            return lambda face: soft_face_mask(face.shape[-1])
+
+        def parsed(face: Tensor) -> np.ndarray:
+            with self._turn:
+                return parser.masks(face[None])[0]
+
+        return parsed
+
+    def _chosen_parser(self, kind: MaskKind) -> FaceParser | None:
+        if kind is MaskKind.SOFT:
+            return None
+        if kind is MaskKind.PARSED and self._parser is None:
+            raise CheckpointCorrupt("parsed masks are asked for, and no parser's weights are here")
+        return self._parser
 
 
-def _check(image: object) -> None:
+def _check(image: object, protected: object) -> None:
     if not isinstance(image, np.ndarray):
         raise ImageError(f"expected a (H, W, 3) array, found {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"expected a (H, W, 3) array, found shape {image.shape}")
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected uint8 or uint16, found {image.dtype}")
+    if protected is None:
+        return
+    if not isinstance(protected, np.ndarray) or protected.dtype != np.bool_:
+        raise ImageError("protected areas are a (H, W) bool array")
+    if protected.shape != image.shape[:2]:
+        raise ImageError(f"the protected areas {protected.shape} don't fit {image.shape[:2]}")
 
 
-def _aligned(image: Pixels, face: Face, size: int) -> NDArray[np.float32]:
-    return crop(image, similarity(face.landmarks, size), size)
-
-
-def _refusals(found: Sequence[Face], policy: FacePolicy) -> dict[Face, Reason | None]:
-    """Say of each face, the most certain first, why it is left alone; None when it isn't."""
-    refusals: dict[Face, Reason | None] = {}
-    room = policy.max_faces
-    for face in found:
-        if face.score < policy.min_score:
-            refusals[face] = Reason.LOW_SCORE
-        elif face.eye_distance_px < policy.min_eye_distance_px:
-            refusals[face] = Reason.TOO_SMALL
-        elif room <= 0:
-            refusals[face] = Reason.OVER_LIMIT
-        else:
-            refusals[face] = None
-            room -= 1
-    return refusals
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
-
-
-@contextmanager
-def _device_errors(what: str) -> Iterator[None]:
-    """Translate what CUDA says: no room is worth another try, anything else poisons the process."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"no room for {what}") from error
-    except torch.AcceleratorError as error:
-        raise DeviceError(f"the device failed at {what}: {str(error).splitlines()[0]}") from error
-
-
-@contextmanager
-def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[step] = time.perf_counter() - start
+def _to_tensor(aligned: AlignedFace, image: Pixels) -> Tensor:
+    """Map a crop in the image's levels to `(3, s, s) float32 in [-1, 1]`."""
+    half = np.iinfo(image.dtype).max / 2.0
+    return torch.from_numpy(aligned.crop / half - 1.0).permute(2, 0, 1).contiguous()

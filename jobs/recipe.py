@@ -2,38 +2,102 @@
 
 import hashlib
 import json
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-VERSION = 1
+VERSION = 2
 
 Output = Literal["same", "png", "tiff", "jpeg"]
+LargeFaces = Literal["blend", "tile", "leave"]
+MaskKind = Literal["auto", "soft", "parsed"]
+BackgroundScale = Literal[0, 1, 2, 4]
 
 
 class Recipe(BaseModel):
     """How the photos of a job are restored.
 
-    Attributes:
-        weights: a name that workers know ("compact") or the sha256 of a weights file.
-        strength: 1 pastes the restored face, 0 leaves the photograph's own.
-        min_score: the detector's score under which a find isn't taken for a face.
-        min_eye_distance_px: faces with less between the eyes are left alone.
-        max_faces: at most so many faces of one page are restored, the most certain first.
-        output: container of the derivative; "same" keeps a lossless master's and turns a lossy one
-            into PNG.
-        jpeg_quality: 1 to 95, for `output="jpeg"`.
+    The fields' descriptions are the help of the command line's options.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weights: str = "compact"
-    strength: float = Field(default=1.0, ge=0.0, le=1.0)
-    min_score: float = Field(default=0.9, ge=0.0, le=1.0)
-    min_eye_distance_px: float = Field(default=6.0, ge=0.0)
-    max_faces: int = Field(default=500, ge=0)
-    output: Output = "same"
-    jpeg_quality: int = Field(default=95, ge=1, le=95)
+    weights: str = Field(
+        default="compact", description="A name that workers know, or the sha256 of a weights file."
+    )
+    strength: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="1 pastes the restored face, 0 keeps the photograph's own.",
+    )
+    min_score: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="The detector's score from which a find is taken for a face.",
+    )
+    min_eye_distance_px: float = Field(
+        default=6.0,
+        ge=0.0,
+        description="Pixels between the eyes; smaller faces are left alone.",
+    )
+    max_faces: int = Field(
+        default=500, ge=0, description="At most so many faces of a page are restored."
+    )
+    rotations: bool = Field(
+        default=False, description="Look for sideways faces too, such as prints on an album page."
+    )
+    profiles: bool = Field(default=False, description="Restore faces seen from the side as well.")
+    cut_off: bool = Field(
+        default=True, description="Restore faces that the edge of the picture cuts."
+    )
+    large_faces: LargeFaces = Field(
+        default="blend",
+        description="Faces larger than the network's picture: `blend` keeps the photograph's own "
+        "finest detail, `tile` restores them in parts, `leave` leaves them alone.",
+    )
+    texture: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="How much of the photograph's own fine texture is added back.",
+    )
+    grain: bool = Field(
+        default=False, description="Give restored faces the grain of their surroundings."
+    )
+    mask: MaskKind = Field(
+        default="auto",
+        description="What is pasted: `soft` an oval, `parsed` what a face parser finds, `auto` "
+        "the second where its weights are at hand.",
+    )
+    undistort: tuple[float, float] | None = Field(
+        default=None,
+        description="Lens coefficients K1 K2: the network sees the face without the distortion.",
+    )
+    background_scale: BackgroundScale = Field(
+        default=0,
+        description="0 leaves everything but faces untouched; 1, 2 or 4 restores it too, and "
+        "enlarges the picture so many times.",
+    )
+    compatible: bool = Field(
+        default=False,
+        description="Do everything as the published GPEN pipeline does, 8-bit rounding included.",
+    )
+    output: Output = Field(
+        default="same",
+        description="Container; `same` keeps a lossless master's and turns a lossy one into PNG.",
+    )
+    jpeg_quality: int = Field(default=95, ge=1, le=95, description="For JPEG output.")
+
+    @model_validator(mode="after")
+    def _compatible_is_alone(self) -> Self:
+        """The published pipeline has no such settings: asking for both is a mistake."""
+        ours = ("texture", "grain", "undistort", "large_faces")
+        chosen = [name for name in ours if getattr(self, name) != Recipe.model_fields[name].default]
+        if self.compatible and chosen:
+            raise ValueError(f"compatible goes without {', '.join(chosen)}")
+        return self
 
     def canonical(self) -> str:
         """Return the recipe as JSON with sorted keys: equal recipes, equal text.
@@ -41,7 +105,7 @@ class Recipe(BaseModel):
         Defaults are left out, so that a new field doesn't change the hash of recipes from before
         it. A default that changes pixels may therefore change only together with `VERSION`.
         """
-        content = {"version": VERSION} | self.model_dump(exclude_defaults=True)
+        content = {"version": VERSION} | self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @classmethod

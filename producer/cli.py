@@ -21,6 +21,7 @@ from jobs import broker, logs
 from jobs.errors import JobUnknown
 from jobs.ledger import Ledger
 from jobs.migrate import migrate as migrate_database
+from jobs.recipe import Recipe
 from jobs.schema import Job
 from jobs.settings import JobSettings
 from producer import options, plugins
@@ -84,7 +85,9 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_common)
-    for command in (run, submit, dispatch, status, retry, doctor, migrate):
+    app.command()(options.with_recipe(run))
+    app.command()(options.with_recipe(submit))
+    for command in (dispatch, status, retry, doctor, migrate):
         app.command()(command)
     return app
 
@@ -97,24 +100,11 @@ def submit(
     *,
     name: Annotated[str | None, typer.Option(help="What Flower and `status` call it.")] = None,
     weights: options.WeightsOption = options.DEFAULT.weights,
-    strength: options.Strength = options.DEFAULT.strength,
-    min_score: options.MinScore = options.DEFAULT.min_score,
-    min_eye_distance: options.MinEyeDistance = options.DEFAULT.min_eye_distance_px,
-    max_faces: options.MaxFaces = options.DEFAULT.max_faces,
-    container: options.Container = options.DEFAULT_OUTPUT,
-    quality: options.Quality = options.DEFAULT.jpeg_quality,
+    recipe: Recipe,
 ) -> None:
     """Enter a job for the workers of service mode; repeating it adds only what is new."""
     settings = _settings()
-    recipe = options.make_recipe(
-        weights=resolve(weights).identity,
-        strength=strength,
-        min_score=min_score,
-        min_eye_distance_px=min_eye_distance,
-        max_faces=max_faces,
-        output=container,
-        jpeg_quality=quality,
-    )
+    recipe = recipe.model_copy(update={"weights": resolve(weights).identity})
     place = normalize(source)
     job = Job(name or name_for(place), place, normalize(destination), recipe)
     with _ledger(settings) as ledger:
@@ -225,7 +215,7 @@ def _join_plugins(app: typer.Typer, arguments: Sequence[str]) -> list[plugins.Mi
         return []
     registrations, missing = plugins.load(plugins.COMMANDS)
     for register in registrations:
-        register(app)
+        register(app, options.with_recipe)
     return missing
 
 

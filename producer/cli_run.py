@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs import logs
+from jobs.recipe import Recipe
 from jobs.schema import Job, PhotoState
 from jobs.settings import JobSettings
 from producer import local, options
@@ -29,12 +30,8 @@ def run(
     destination: Destination,
     *,
     weights: options.WeightsHere = options.DEFAULT.weights,
-    strength: options.Strength = options.DEFAULT.strength,
-    min_score: options.MinScore = options.DEFAULT.min_score,
-    min_eye_distance: options.MinEyeDistance = options.DEFAULT.min_eye_distance_px,
-    max_faces: options.MaxFaces = options.DEFAULT.max_faces,
-    container: options.Container = options.DEFAULT_OUTPUT,
-    quality: options.Quality = options.DEFAULT.jpeg_quality,
+    vram_limit: options.VramLimit = None,
+    recipe: Recipe,
 ) -> None:
     """Restore a folder of scans here, with everything that takes brought along.
 
@@ -43,16 +40,8 @@ def run(
     """
     settings = JobSettings.from_environment()
     chosen = resolve(weights)
-    recipe = options.make_recipe(
-        weights=chosen.identity,
-        strength=strength,
-        min_score=min_score,
-        min_eye_distance_px=min_eye_distance,
-        max_faces=max_faces,
-        output=container,
-        jpeg_quality=quality,
-    )
     place = normalize(source)
+    recipe = recipe.model_copy(update={"weights": chosen.identity})
     job = Job(name_for(place), source=place, destination=normalize(destination), recipe=recipe)
     if is_s3(job.destination):
         raise typer.BadParameter("`run` delivers into a directory; for S3 use `submit`.")
@@ -65,8 +54,11 @@ def run(
     with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:
         level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
         logs.configure(log_format=settings.log_format, level=level)
+        environment = {"GPEN_WEIGHTS": chosen.location}
+        if vram_limit:
+            environment["GPEN_VRAM_LIMIT"] = vram_limit
         ending = local.run(
-            job, source=store, settings=settings, weights=chosen.location, watcher=watcher
+            job, source=store, settings=settings, worker_environment=environment, watcher=watcher
         )
     _report(job, ending)
     raise typer.Exit(ending.exit_code)

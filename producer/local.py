@@ -8,7 +8,7 @@ earlier run had published or claimed comes back.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +78,7 @@ def run(
     *,
     source: ObjectStore,
     settings: JobSettings,
-    weights: str,
+    worker_environment: Mapping[str, str],
     watcher: Watcher,
     worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> Ending:
@@ -88,7 +88,7 @@ def run(
         job: its destination is a directory.
         source: the store of the job's source.
         settings: limits; where database and broker are is decided here.
-        weights: what the worker is told to load.
+        worker_environment: the worker's own settings, such as `GPEN_WEIGHTS`.
         watcher: is told how it goes.
         worker_command: starts a worker.
 
@@ -109,7 +109,7 @@ def run(
             _take_back(ledger, max_attempts=settings.max_attempts)
             counts = ledger.counts(job.id)
             if counts.finished < counts.total:
-                stack = _Stack(home, ledger, settings, weights, watcher, worker_command)
+                stack = _Stack(home, ledger, settings, worker_environment, watcher, worker_command)
                 with StopRequest() as stop:
                     stack.work(job, stop)
             failures = ledger.failures(job.id, limit=_MOST_FAILURES)
@@ -176,19 +176,19 @@ class _Stack:
     home: Home
     ledger: Ledger
     settings: JobSettings
-    weights: str
+    worker_environment: Mapping[str, str]
     watcher: Watcher
     worker_command: Sequence[str]
 
     def work(self, job: Job, stop: StopRequest) -> None:
         """Start broker and worker, follow the job to its end, stop both."""
         with Valkey(log=self.home.log("valkey")) as valkey:
-            environment = os.environ | {
+            own = {
                 "GPEN_DATABASE_URL": self.home.ledger_url,
                 "GPEN_BROKER_URL": valkey.url,
-                "GPEN_WEIGHTS": self.weights,
                 "GPEN_WORKER_NAME": WORKER_NAME,
             }
+            environment = os.environ | self.worker_environment | own
             worker = Worker(
                 self.worker_command, environment=environment, log_file=self.home.log("worker")
             )

@@ -1,96 +1,108 @@
-"""Arguments that several commands share, and the recipe they make."""
+"""Arguments that several commands share, and an option for every setting of a recipe.
 
-from enum import StrEnum
-from typing import Annotated
+The recipe's own fields give the options their types, limits, defaults and help, so that a new
+setting appears in every command that takes a recipe.
+"""
 
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+
+import annotated_types
 import typer
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from jobs.recipe import Recipe
 
-
-class Output(StrEnum):
-    """Container of the derivatives."""
-
-    SAME = "same"
-    PNG = "png"
-    TIFF = "tiff"
-    JPEG = "jpeg"
-
-
-_RECIPE = "Recipe"
+_PANEL = "Recipe"
+_FLAGS = {"min_eye_distance_px": "--min-eye-distance", "jpeg_quality": "--quality"}
+"""Options that aren't called like their fields."""
 
 Source = Annotated[
     str, typer.Argument(metavar="SRC", help="Directory or s3://bucket/prefix with the masters.")
 ]
-Strength = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="1 pastes the restored face, 0 keeps the photograph's own.",
-        rich_help_panel=_RECIPE,
-    ),
-]
-MinScore = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="The detector's score from which a find is taken for a face.",
-        rich_help_panel=_RECIPE,
-    ),
-]
-MinEyeDistance = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        help="Pixels between the eyes; smaller faces are left alone.",
-        rich_help_panel=_RECIPE,
-    ),
-]
-MaxFaces = Annotated[
-    int,
-    typer.Option(
-        min=0, help="At most so many faces of a page are restored.", rich_help_panel=_RECIPE
-    ),
-]
-Container = Annotated[
-    Output,
-    typer.Option(
-        "--output",
-        help="Container; `same` keeps a lossless master's and turns a lossy one into PNG.",
-        rich_help_panel=_RECIPE,
-    ),
-]
-Quality = Annotated[
-    int, typer.Option(min=1, max=95, help="For --output jpeg.", rich_help_panel=_RECIPE)
-]
 WeightsOption = Annotated[
     str,
-    typer.Option(
-        help="A name that workers know, a weights file, or its sha256.", rich_help_panel=_RECIPE
-    ),
+    typer.Option(help="A name that workers know, a weights file, or its sha256."),
 ]
 WeightsHere = Annotated[
-    str,
+    str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
+]
+
+VramLimit = Annotated[
+    str | None,
     typer.Option(
-        envvar="GPEN_WEIGHTS", help="`compact` or a weights file.", rich_help_panel=_RECIPE
+        envvar="GPEN_VRAM_LIMIT", metavar="SIZE", help="Use no more of the card, such as 2GB."
     ),
 ]
 
 DEFAULT = Recipe()
-DEFAULT_OUTPUT = Output(DEFAULT.output)
+
+
+def with_recipe(
+    command: Callable[..., None], *, besides: Collection[str] = ()
+) -> Callable[..., None]:
+    """Give a command that takes the keyword `recipe` an option for each of its fields.
+
+    Args:
+        command: gets a recipe of the chosen options; which weights, it decides itself.
+        besides: fields that the command decides too.
+
+    Returns:
+        The command for Typer. A value that no range catches, such as `nan`, is a wrong use.
+    """
+    fields = {
+        name: field
+        for name, field in Recipe.model_fields.items()
+        if name != "weights" and name not in besides
+    }
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        chosen = {name: kwargs.pop(name) for name in fields}
+        command(*args, recipe=make_recipe(**chosen), **kwargs)
+
+    own = inspect.signature(command, eval_str=True).parameters
+    parameters = [parameter for name, parameter in own.items() if name != "recipe"]
+    parameters += [_parameter(name, field) for name, field in fields.items()]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapped
 
 
 def make_recipe(**values: object) -> Recipe:
     """Return the recipe for a command's options.
 
     Raises:
-        typer.BadParameter: a value that no range catches, such as `nan`.
+        typer.BadParameter: a value that no range catches.
     """
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise typer.BadParameter("; ".join(faults)) from error
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    kind: Any = field.annotation
+    least = next((one.ge for one in field.metadata if isinstance(one, annotated_types.Ge)), None)
+    most = next((one.le for one in field.metadata if isinstance(one, annotated_types.Le)), None)
+    if get_origin(kind) is Literal and not isinstance(get_args(kind)[0], str):
+        kind = type(get_args(kind)[0])
+    flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    flag = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    option = typer.Option(
+        flag,
+        min=cast("float | None", least),
+        max=cast("float | None", most),
+        help=field.description,
+        rich_help_panel=_PANEL,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[kind, option],
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-COMMANDS = "gpen_archive.commands"  # each a callable that takes the Typer application
+COMMANDS = "gpen_archive.commands"  # each a callable: Typer application, options.with_recipe
 CHECKS = "gpen_archive.checks"  # each a callable: settings -> objects with name, ok and detail
 
 

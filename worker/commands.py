@@ -4,7 +4,7 @@ They print nothing but results and raise what goes wrong; the command line turns
 messages and exit codes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,17 +15,19 @@ import typer
 
 from gpen_engine import GpenError
 from gpen_engine.facexlib_shim import import_torchvision
+from gpen_engine.faces import Point
 from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing
 from jobs.recipe import Output, Recipe
 from jobs.schema import sidecar_key
 from jobs.settings import JobSettings
-from jobs.storage import open_store
+from jobs.storage import ObjectStore, open_store
 from worker.codec import decode
 from worker.pipeline import process
 from worker.provenance import Delivery, identity, sha256_of, write_sidecar
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
 from worker.stages import Stages
+from worker.treatment import treatment_of, white_areas
 
 _OUTPUTS: dict[str, Output] = {
     ".png": "png",
@@ -45,51 +47,61 @@ class Check:
     detail: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add `restore` to the command line."""
-    app.command("restore")(restore)
+def register(app: typer.Typer, with_recipe: Callable[..., Callable[..., None]]) -> None:
+    """Add `restore` to the command line, with an option for each setting of a recipe."""
+    app.command("restore")(with_recipe(restore, besides=("output",)))
 
 
 def restore(
     master: Annotated[Path, typer.Argument(metavar="IN", help="The picture to restore.")],
     derivative: Annotated[Path, typer.Argument(metavar="OUT", help="A .png, .tif or .jpg.")],
+    *,
     weights: Annotated[
         str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
     ] = "compact",
     device: Annotated[
         str, typer.Option(envvar="GPEN_DEVICE", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
-    strength: Annotated[float, typer.Option(min=0.0, max=1.0, help="1 restores fully.")] = 1.0,
-    quality: Annotated[int, typer.Option(min=1, max=95, help="For a .jpg.")] = 95,
+    vram_limit: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GPEN_VRAM_LIMIT", metavar="SIZE", help="Use no more of the card, such as 2GB."
+        ),
+    ] = None,
+    leave: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="Leave the face at this pixel alone; may be repeated."),
+    ] = None,
+    keep_mask: Annotated[
+        Path | None,
+        typer.Option(metavar="MASK", help="A picture of the same size: where it is white, IN stays."),
+    ] = None,
+    recipe: Recipe,
 ) -> None:
     """Restore one picture without a queue: writes OUT and OUT.json, and overwrites neither."""
-    if not master.is_file():
-        raise SourceMissing(f"there is no file {master}")
     output = _OUTPUTS.get(derivative.suffix.lower())
     if output is None:
         raise typer.BadParameter(f"{derivative.name} has to end in .png, .tif or .jpg")
-    worker = WorkerSettings.from_environment().model_copy(
-        update={"weights": weights, "device": device}
-    )
-    target = open_store(str(derivative.parent), JobSettings.from_environment())
-    target.check_writable()
-    for name in (derivative.name, sidecar_key(derivative.name)):
-        if target.head(name) is not None:
-            raise DestinationUnusable(f"{derivative.parent / name} exists and isn't overwritten")
+    worker = WorkerSettings.from_environment(weights=weights, device=device, vram_limit=vram_limit)
+    treatment = treatment_of(recipe, leave=[_point(text) for text in leave or ()])
+    target = _target(derivative)
     stages = Stages()
     stages.begin("fetch")
-    original = master.resolve()
-    data = open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
+    data = _read(master)
     stages.begin("decode")
     photograph = decode(data, max_pixels=worker.max_pixels)
+    by_hand: dict[str, object] = {"leave": treatment.faces.leave} if leave else {}
+    protected = None
+    if keep_mask is not None:
+        mask = _read(keep_mask)
+        protected = white_areas(decode(mask, max_pixels=worker.max_pixels))
+        by_hand["keep_mask_sha256"] = sha256_of(mask)
     engine = load_engine(worker)
-    recipe = Recipe(
-        weights=engine.identity.weights_sha256 if Path(weights).is_file() else weights,
-        strength=strength,
-        output=output,
-        jpeg_quality=quality,
+    known_by = engine.identity.weights_sha256 if Path(weights).is_file() else weights
+    recipe = recipe.model_copy(update={"weights": known_by, "output": output})
+    restorations, encoded = process(
+        photograph, recipe, engine, stages, treatment=treatment, protected=protected
     )
-    restorations, encoded = process(photograph, recipe, engine, stages)
     delivery = Delivery(
         master_key=master.name,
         master_size_bytes=len(data),
@@ -100,12 +112,38 @@ def restore(
         restorations=restorations,
         recipe=recipe,
         worker=worker.worker_name,
+        by_hand=by_hand,
     )
     sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
     target.put_once(derivative.name, encoded.data, content_type=encoded.content_type)
     target.put_once(sidecar_key(derivative.name), sidecar, content_type="application/json")
     outcome = delivery.outcome(elapsed_s=stages.elapsed_s)
     typer.echo(f"{derivative}: {outcome.faces_restored} of {outcome.faces} faces restored")
+
+
+def _target(derivative: Path) -> ObjectStore:
+    """Return where the derivative goes, unless it is there already."""
+    target = open_store(str(derivative.parent), JobSettings.from_environment())
+    target.check_writable()
+    for name in (derivative.name, sidecar_key(derivative.name)):
+        if target.head(name) is not None:
+            raise DestinationUnusable(f"{derivative.parent / name} exists and isn't overwritten")
+    return target
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise SourceMissing(f"there is no file {path}")
+    original = path.resolve()
+    return open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
+
+
+def _point(text: str) -> Point:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--leave takes X,Y in pixels, not {text!r}") from error
+    return x, y
 
 
 def engine_checks(settings: JobSettings) -> Iterable[Check]:

@@ -6,8 +6,8 @@ A claim goes in, an `Outcome` comes out; every error leaves as an exception of `
 
 from typing import Protocol
 
-from gpen_engine import EngineIdentity, FacePolicy, Restoration
-from gpen_engine.faces import Pixels
+from gpen_engine import EngineIdentity, Restoration, Treatment
+from gpen_engine.faces import Mask, Pixels
 from jobs.errors import OutputConflict, PhotoTooLarge, WeightsUnavailable
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Outcome, derivative_key, sidecar_key
@@ -15,6 +15,7 @@ from jobs.storage import ObjectStore
 from worker.codec import Encoded, Photograph, decode, encode, output_suffix
 from worker.provenance import Delivery, identity, read_delivered, sha256_of, software, write_sidecar
 from worker.stages import Stages
+from worker.treatment import treatment_of
 
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
 _OVERHEAD_BYTES = 64 << 20
@@ -28,7 +29,9 @@ class Engine(Protocol):
         """Everything about the engine that decides pixels."""
         ...
 
-    def restore(self, image: Pixels, policy: FacePolicy | None = None) -> Restoration:
+    def restore(
+        self, image: Pixels, treatment: Treatment | None = None, *, protected: Mask | None = None
+    ) -> Restoration:
         """Restore the faces of one picture."""
         ...
 
@@ -99,17 +102,29 @@ def run(
 
 
 def process(
-    photograph: Photograph, recipe: Recipe, engine: Engine, stages: Stages
+    photograph: Photograph,
+    recipe: Recipe,
+    engine: Engine,
+    stages: Stages,
+    *,
+    treatment: Treatment | None = None,
+    protected: Mask | None = None,
 ) -> tuple[list[Restoration], Encoded]:
-    """Restore and encode the pages of a decoded photograph."""
+    """Restore and encode the pages of a decoded photograph.
+
+    Args:
+        photograph: the photograph.
+        recipe: how its derivative is encoded and, without a treatment, restored.
+        engine: the engine.
+        stages: told of each stage as it begins.
+        treatment: what is done in place of the recipe's, for this photo alone.
+        protected: `(H, W) bool`, areas of every page that are never touched.
+    """
     stages.begin("restore")
-    policy = FacePolicy(
-        strength=recipe.strength,
-        min_score=recipe.min_score,
-        min_eye_distance_px=recipe.min_eye_distance_px,
-        max_faces=recipe.max_faces,
-    )
-    restorations = [engine.restore(page.pixels, policy) for page in photograph.pages]
+    treatment = treatment or treatment_of(recipe)
+    restorations = [
+        engine.restore(page.pixels, treatment, protected=protected) for page in photograph.pages
+    ]
 
     stages.begin("encode")
     encoded = encode(

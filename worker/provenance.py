@@ -6,8 +6,8 @@ the only parts that may differ between two runs on the same machine.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -33,12 +33,17 @@ def software() -> str:
 
 def identity(master_sha256: str, recipe: Recipe, engine: EngineIdentity) -> dict[str, str]:
     """Return what decides a derivative's pixels, on one class of device."""
-    return {
+    hashes = {
         "master_sha256": master_sha256,
         "recipe_hash": recipe.hash(),
         "weights_sha256": engine.weights_sha256,
         "detector_sha256": engine.detector.sha256,
     }
+    if engine.parser and recipe.mask != "soft":
+        hashes["parser_sha256"] = engine.parser.sha256
+    if engine.background and recipe.background_scale:
+        hashes["background_sha256"] = engine.background.sha256
+    return hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Delivery:
     recipe: Recipe
     worker: str
     attempt: int = 1
+    by_hand: Mapping[str, object] = field(default_factory=dict)
+    """What was asked for this photo alone, beside the recipe."""
 
     def outcome(self, *, elapsed_s: float) -> Outcome:
         """Return what the ledger records."""
@@ -92,8 +99,10 @@ def write_sidecar(
             "bytes": len(encoded.data),
             "content_type": encoded.content_type,
         },
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe.hash(),
+        "by_hand": dict(delivery.by_hand),
+        "summary": _summary(delivery.restorations),
         "engine": _engine(engine),
         "device": engine.device,
         "precision": engine.precision.value,
@@ -106,7 +115,11 @@ def write_sidecar(
             for page, result in enumerate(delivery.restorations)
             for outcome in result.faces
         ],
-        "notes": [*delivery.photograph.notes, *encoded.notes],
+        "notes": [
+            *delivery.photograph.notes,
+            *(note for result in delivery.restorations for note in result.notes),
+            *encoded.notes,
+        ],
         "timings_s": {step: round(seconds, 4) for step, seconds in timings_s.items()},
         "engine_timings_s": _engine_timings(delivery.restorations),
         "worker": delivery.worker,
@@ -145,14 +158,27 @@ def _engine_timings(restorations: Sequence[Restoration]) -> dict[str, float]:
     return steps
 
 
+def _summary(restorations: Sequence[Restoration]) -> str:
+    """Say in a sentence what became of the photo."""
+    faces = [face for result in restorations for face in result.faces]
+    if not faces:
+        return "no face was found: the pixels are the master's"
+    restored = sum(face.restored for face in faces)
+    return f"{restored} of {len(faces)} finds restored"
+
+
 def _engine(engine: EngineIdentity) -> dict[str, Any]:
-    return {
+    parts = {"detector": engine.detector, "parser": engine.parser, "background": engine.background}
+    content: dict[str, Any] = {
         "weights": engine.weights,
         "weights_sha256": engine.weights_sha256,
         "size": engine.size,
-        "detector": engine.detector.name,
-        "detector_sha256": engine.detector.sha256,
+        "terms": engine.terms,
     }
+    for name, part in parts.items():
+        content[name] = part.name if part else None
+        content[f"{name}_sha256"] = part.sha256 if part else None
+    return content
 
 
 def _face(page: int, outcome: FaceOutcome, engine: EngineIdentity) -> dict[str, Any]:

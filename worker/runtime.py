@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 import gpen_engine
+from gpen_engine.cache import CacheFolder
 from jobs.ledger import Ledger
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
@@ -42,6 +43,11 @@ def load_engine(settings: WorkerSettings) -> gpen_engine.Restorer:
         precision=settings.precision,
         folder=settings.weights_dir,
         accept_terms=settings.accept_gpen_terms,
+        vram_limit_bytes=settings.vram_limit,
+        background=settings.background,
+        cache=CacheFolder(settings.face_cache, settings.face_cache_limit)
+        if settings.face_cache
+        else None,
     )
 
 

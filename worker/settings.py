@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.errors import SettingsInvalid
@@ -18,10 +18,14 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GPEN_", frozen=True, extra="ignore")
 
     device: str = "auto"
-    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    vram_limit: ByteSize | None = Field(default=None, gt=0)
     weights: str = "compact"
     weights_dir: Path | None = None
+    background: Path | None = None
     accept_gpen_terms: bool = False
+    face_cache: Path | None = None
+    face_cache_limit: ByteSize = Field(default=ByteSize(4 << 30), gt=0)
     lanes: int = Field(default=2, ge=1)
     max_megapixels: float = Field(default=300.0, gt=0)
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
@@ -32,13 +36,15 @@ class WorkerSettings(BaseSettings):
         return int(self.max_megapixels * 1_000_000)
 
     @classmethod
-    def from_environment(cls) -> "WorkerSettings":
-        """Read the environment.
+    def from_environment(cls, **given: object) -> "WorkerSettings":
+        """Read the environment; what is given, and isn't None, comes first.
 
         Raises:
             SettingsInvalid: a value can't be used.
         """
         try:
-            return cls()
+            return cls.model_validate(
+                {name: value for name, value in given.items() if value is not None}
+            )
         except ValidationError as error:
             raise SettingsInvalid(describe(error)) from error

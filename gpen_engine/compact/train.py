@@ -18,11 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its customary name
 from torch.utils.data import DataLoader
 
+from gpen_engine.checkpoint import load_generator
 from gpen_engine.compact.data import TrainingFaces, load_crops
 from gpen_engine.compact.evaluate import score
 from gpen_engine.model import GpenConfig, GpenGenerator
 
-COMPACT = GpenConfig(size=128, channel_multiplier=2, narrow=0.125)
+_WIDTH = 0.125
+_PAIR = 2.08
+"""What two leaky ReLUs of slope 0.2 and gain sqrt(2) make of a colour and its negative: their
+difference is 2 + 2 * 0.04 times the colour."""
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +34,7 @@ _log = logging.getLogger(__name__)
 class Plan:
     """The numbers of one training run."""
 
+    size: int = 128
     steps: int = 12_000
     batch: int = 6
     rate: float = 1e-3
@@ -70,12 +75,58 @@ def start_from_identity(model: GpenGenerator) -> None:
         generator.get_parameter(f"to_rgbs.{last}.conv.modulation.weight").zero_()
         exit_ = generator.get_parameter(f"to_rgbs.{last}.conv.weight")
         width = exit_.shape[2]
-        # Two leaky ReLUs of slope 0.2 and gain sqrt(2): a pair's difference is 2 + 2 * 0.04 times
-        # the colour.
-        gain = width**0.5 / 2.08
+        gain = width**0.5 / _PAIR
         for colour in range(3):
             exit_[0, colour, width // 2 + 2 * colour] = gain
             exit_[0, colour, width // 2 + 2 * colour + 1] = -gain
+
+
+def compact_config(size: int) -> GpenConfig:
+    """Return the shape of gpen-compact for faces of `size` pixels."""
+    return GpenConfig(size=size, channel_multiplier=2, narrow=_WIDTH)
+
+
+def grow_from(model: GpenGenerator, small: GpenGenerator) -> None:
+    """Give a network the weights of one trained at half its size.
+
+    `model` starts from identity. Its second encoder level sees the reduced picture and takes over
+    the small network's first; all coarser levels are the small network's. Its own finest level
+    carries the picture, so the small one's identity is taken out of the level below.
+    """
+    start_from_identity(model)
+    trained = small.state_dict()
+    state = model.state_dict()
+    for name, value in trained.items():
+        part, _, rest = name.partition(".")
+        level = part.removeprefix("ecd")
+        if not level.isdecimal():
+            state[name] = value
+        elif level != "0":
+            state[f"ecd{int(level) + 1}.{rest}"] = value
+    entry = trained["ecd0.0.0.weight"][:, :, 0, 0]
+    taken = torch.zeros_like(state["ecd1.0.1.weight"])
+    # The pair of leaky ReLUs of the entry has the difference sqrt(2) * 1.2 times the colour.
+    gain = (taken.shape[1] * 9) ** 0.5 / (3**0.5 * 2**0.5 * 1.2)
+    for colour in range(3):
+        taken[:, 2 * colour, 1, 1] = entry[:, colour] * gain
+        taken[:, 2 * colour + 1, 1, 1] = -entry[:, colour] * gain
+    state["ecd1.0.1.weight"] = taken
+    state["ecd1.0.2.bias"] = trained["ecd0.0.1.bias"]
+    below = f"generator.to_rgbs.{len(small.generator.to_rgbs) - 1}.conv"
+    above = f"generator.to_rgbs.{len(small.generator.to_rgbs)}.conv.weight"
+    exit_, own = state[f"{below}.weight"].clone(), state[above].clone()
+    width, own_width = exit_.shape[2], own.shape[2]
+    passed = trained[f"generator.convs.{2 * len(small.generator.to_rgbs) - 1}.noise.weight"]
+    for colour in range(3):
+        pair = slice(width // 2 + 2 * colour, width // 2 + 2 * colour + 2)
+        own_pair = slice(own_width // 2 + 2 * colour, own_width // 2 + 2 * colour + 2)
+        # What training has made of the identity's gain goes with it.
+        learned = exit_[0, colour, pair].abs() * trained[f"{below}.modulation.bias"][pair, None, None]
+        gain = learned.mean() * passed * entry[2 * colour, colour] / 3**0.5 * _PAIR / width**0.5
+        own[0, colour, own_pair] *= gain
+        exit_[0, colour, pair] = 0.0
+    state[f"{below}.weight"], state[above] = exit_, own
+    model.load_state_dict(state)
 
 
 def restoration_loss(output: Tensor, target: Tensor, valid: Tensor, weight: float) -> Tensor:
@@ -93,13 +144,16 @@ def restoration_loss(output: Tensor, target: Tensor, valid: Tensor, weight: floa
 class Trainer:
     """One resumable run in one folder."""
 
-    def __init__(self, faces: Path, run: Path, plan: Plan) -> None:
+    def __init__(self, faces: Path, run: Path, plan: Plan, *, small: Path | None = None) -> None:
         torch.manual_seed(plan.seed)
         self.plan = plan
         self.run = run
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = GpenGenerator(COMPACT)
-        start_from_identity(self.model)
+        self.model = GpenGenerator(compact_config(plan.size))
+        if small is None:
+            start_from_identity(self.model)
+        else:
+            grow_from(self.model, load_generator(small).model)
         self.model.to(self.device)
         self.mean = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.Adam(
@@ -153,7 +207,7 @@ class Trainer:
         plan = self.plan
         # A new seed after each resumption: the stream can't be rewound, and repeating its start
         # would overfit.
-        faces = TrainingFaces(self.train_crops, size=COMPACT.size, seed=plan.seed + self.step)
+        faces = TrainingFaces(self.train_crops, size=plan.size, seed=plan.seed + self.step)
         loader = iter(DataLoader(faces, batch_size=plan.batch, num_workers=1, prefetch_factor=16))
         self.model.train()
         total, since = 0.0, time.monotonic()
@@ -191,13 +245,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path, help="folder with MANIFEST.csv and the crops")
     parser.add_argument("run", type=Path, help="folder for the checkpoint and the log")
+    parser.add_argument("--size", type=int, default=Plan().size, help="side of a face in pixels")
+    parser.add_argument("--grow-from", type=Path, help="a checkpoint of half the size")
+    parser.add_argument("--rate", type=float, default=Plan().rate)
     parser.add_argument("--steps", type=int, default=Plan().steps)
     parser.add_argument("--seed", type=int, default=Plan().seed)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     arguments.run.mkdir(parents=True, exist_ok=True)
-    plan = Plan(steps=arguments.steps, seed=arguments.seed)
-    Trainer(arguments.faces, arguments.run, plan).fit()
+    plan = Plan(
+        size=arguments.size, steps=arguments.steps, rate=arguments.rate, seed=arguments.seed
+    )
+    Trainer(arguments.faces, arguments.run, plan, small=arguments.grow_from).fit()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Encodes a derivative: a `Photograph` and its restored pixels in, a complete file out.
 
 Lossless output has the master's depth, channels and pages, and its samples wherever the restored
-pixels are the master's.
+pixels are the master's. Pixels that were enlarged keep the size of a print.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jobs.errors import PhotoUnsupported
 from jobs.recipe import Output
 from worker.codec import jpeg, png, tiff_writer
+from worker.codec.enlarge import enlarge
 from worker.codec.photograph import AlphaKind, Container, Encoded, Page, Photograph, Samples
 
 _Format = Literal["png", "tiff", "jpeg"]
@@ -37,7 +38,8 @@ def encode(
 
     Args:
         photograph: as decoded.
-        pixels: for each page an array of the shape and type of `Page.pixels`.
+        pixels: for each page an array of the type and shape of `Page.pixels`, or a whole number
+            of times as high and wide.
         output: "same" keeps TIFF and stores every other kind as PNG.
         jpeg_quality: 1 to 100, for "jpeg" only.
         software: is written into the file as its maker.
@@ -46,11 +48,12 @@ def encode(
         PhotoUnsupported: the chosen format can't hold the photograph.
         ValueError: the arrays aren't those of this photograph.
     """
-    pages = photograph.pages
-    if len(pixels) != len(pages):
-        raise ValueError(f"{len(pixels)} arrays for {len(pages)} pages")
-    kind = _choose_format(photograph, output)
+    if len(pixels) != len(photograph.pages):
+        raise ValueError(f"{len(pixels)} arrays for {len(photograph.pages)} pages")
+    scales = [_scale_of(*pair) for pair in zip(photograph.pages, pixels, strict=True)]
+    kind = _choose_format(photograph, output, scales[0])
     notes: list[str] = []
+    pages = [enlarge(*pair) for pair in zip(photograph.pages, scales, strict=True)]
     leaves = [
         tiff_writer.Leaf(_join(page, restored, notes), page)
         for page, restored in zip(pages, pixels, strict=True)
@@ -70,16 +73,21 @@ def encode(
     return Encoded(data, suffix, content_type, tuple(dict.fromkeys(notes)))
 
 
-def output_suffix(photograph: Photograph, output: Output) -> str:
+def output_suffix(photograph: Photograph, output: Output, *, scale: int = 1) -> str:
     """Return the suffix that the derivative will have, with its dot.
+
+    Args:
+        photograph: as decoded.
+        output: as for `encode`.
+        scale: how many times as high and wide the derivative will be.
 
     Raises:
         PhotoUnsupported: the chosen format can't hold the photograph.
     """
-    return _KINDS[_choose_format(photograph, output)][0]
+    return _KINDS[_choose_format(photograph, output, scale)][0]
 
 
-def _choose_format(photograph: Photograph, output: Output) -> _Format:
+def _choose_format(photograph: Photograph, output: Output, scale: int) -> _Format:
     if output == "tiff" or (output == "same" and photograph.container is Container.TIFF):
         return "tiff"
     kind: _Format = "png" if output == "same" else output
@@ -89,18 +97,26 @@ def _choose_format(photograph: Photograph, output: Output) -> _Format:
     alpha = pages[0].alpha
     if kind == "png" and alpha is not None and alpha.kind is AlphaKind.ASSOCIATED:
         raise PhotoUnsupported("png can't hold associated alpha unchanged; choose same or tiff")
-    if kind == "jpeg" and max(pages[0].pixels.shape[:2]) > jpeg.MAX_SIDE_PX:
+    if kind == "jpeg" and max(pages[0].pixels.shape[:2]) * scale > jpeg.MAX_SIDE_PX:
         raise PhotoUnsupported(f"jpeg ends at {jpeg.MAX_SIDE_PX} pixels a side; choose tiff")
     return kind
 
 
-def _join(page: Page, restored: Samples, notes: list[str]) -> Samples:
-    """Bring the restored pixels back to the master's channels."""
-    if restored.shape != page.pixels.shape or restored.dtype != page.pixels.dtype:
+def _scale_of(page: Page, restored: Samples) -> int:
+    """Return how many times as high and wide as the master the restored pixels are."""
+    height, width, channels = page.pixels.shape
+    scale: int = restored.shape[0] // height
+    expected = (height * scale, width * scale, channels)
+    if not scale or restored.shape != expected or restored.dtype != page.pixels.dtype:
         raise ValueError(
             f"an array {restored.shape} {restored.dtype} "
             f"for a page {page.pixels.shape} {page.pixels.dtype}"
         )
+    return scale
+
+
+def _join(page: Page, restored: Samples, notes: list[str]) -> Samples:
+    """Bring the restored pixels back to the master's channels."""
     colours = _one_channel(restored, notes) if page.gray else restored
     if page.alpha is None:
         return colours

@@ -15,11 +15,14 @@ from worker.codec.ifd import DamagedError, Directory, Field, Layout
 from worker.codec.photograph import Resolution, Unit
 
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 274, 282, 283, 296
+_WIDTH, _HEIGHT, _PIXELS_X, _PIXELS_Y = 256, 257, 0xA002, 0xA003
+_FOCAL_PLANE_X, _FOCAL_PLANE_Y = 0xA20E, 0xA20F
 _THUMBNAIL_AT, _THUMBNAIL_BYTES = 513, 514
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _UNITS = {1: Unit.NONE, 2: Unit.INCH, 3: Unit.CM}
 _VERSION, _FIRST_AT = 42, 8
-_RATIONAL = 5
+_LONG, _RATIONAL = 4, 5
+_MAX_LONG = 2**32 - 1
 _ORIENTATIONS = range(1, 9)
 
 
@@ -75,6 +78,37 @@ def fields_of(block: bytes) -> tuple[Directory, Layout]:
     """Return the fields of an upright block."""
     layout, link_at = ifd.read_header(block)
     return ifd.unpack(block, ifd.follow(block, link_at, layout), layout).fields, layout
+
+
+def enlarge(block: bytes, scale: int, *, width: int, height: int) -> bytes:
+    """Return an upright block for a picture `scale` times as large, now `width` x `height` pixels.
+
+    Resolutions and pixel counts that it has are changed where they lie, all else stays in place.
+    """
+    fields, layout = fields_of(block)
+    camera = fields.get(ifd.EXIF)
+    if camera is not None and isinstance(camera.value, dict):
+        fields = camera.value | fields
+    out = bytearray(block)
+    for code in (X_RESOLUTION, Y_RESOLUTION, _FOCAL_PLANE_X, _FOCAL_PLANE_Y):
+        value = _read_rational(fields.get(code), layout)
+        if value is not None:
+            larger = fit_rational(value * scale)
+            struct.pack_into(layout.order + "II", out, fields[code].at, *larger)
+    counts = {_WIDTH: width, _PIXELS_X: width, _HEIGHT: height, _PIXELS_Y: height}
+    for code, count in counts.items():
+        if _read_integer(fields.get(code), layout) is not None:
+            # The whole entry: 16 bits, which it may have had, may be too few now.
+            at = fields[code].at - layout.entry.size + layout.offset.size
+            struct.pack_into(layout.order + "HHII", out, at, code, _LONG, 1, count)
+    return bytes(out)
+
+
+def fit_rational(value: Fraction) -> tuple[int, int]:
+    """Return the numerator and denominator that two 32-bit fields can hold."""
+    if max(value.as_integer_ratio()) > _MAX_LONG:
+        value = value.limit_denominator(2**16)
+    return min(value.numerator, _MAX_LONG), value.denominator
 
 
 def read_orientation(fields: Directory, layout: Layout) -> int:

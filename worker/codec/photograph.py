@@ -62,6 +62,12 @@ class Resolution:
         """The same after a quarter turn."""
         return Resolution(self.y, self.x, self.unit)
 
+    def times(self, scale: int) -> "Resolution":
+        """The same print with so many times the pixels along a side."""
+        if self.unit is Unit.NONE:
+            return self
+        return Resolution(self.x * scale, self.y * scale, self.unit)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alpha:

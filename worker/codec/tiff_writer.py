@@ -6,7 +6,6 @@ written again at the end of the file, together with the raw fields that the page
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
@@ -89,14 +88,12 @@ def _storage_of(page: Page, notes: list[str]) -> dict[str, Any]:
         arguments["extrasamples"] = [_EXTRA_SAMPLES[page.alpha.kind]]
     resolution = page.metadata.resolution
     if resolution is not None:
-        arguments["resolution"] = (_rational(resolution.x), _rational(resolution.y))
+        arguments["resolution"] = (
+            exif.fit_rational(resolution.x),
+            exif.fit_rational(resolution.y),
+        )
         arguments["resolutionunit"] = _UNITS[resolution.unit]
     return arguments
-
-
-def _rational(value: Fraction) -> tuple[int, int]:
-    fitting = value.limit_denominator(2**16)
-    return min(fitting.numerator, 2**32 - 1), fitting.denominator
 
 
 def _choose_compression(

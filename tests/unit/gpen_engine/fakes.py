@@ -1,16 +1,17 @@
 """Stand-ins for the network and the detector: small, quick, and predictable."""
 
-from pathlib import Path
+import threading
 
 import torch
-from torch import nn
 
-from gpen_engine.checkpoint import LoadedGenerator
-from gpen_engine.detect import DetectorIdentity
-from gpen_engine.faces import Face
-from gpen_engine.model import GpenConfig
+from gpen_engine.faces import Face, ModelIdentity, Template
+from gpen_engine.finder import Finder
+from gpen_engine.forward import FaceForward
+from gpen_engine.memory import Budget, MemoryPlanner
 from gpen_engine.precision import Precision
 from gpen_engine.restorer import Restorer
+
+CPU = torch.device("cpu")
 
 # Where the detector finds the face of scikit-image's astronaut.
 ASTRONAUT = Face(
@@ -35,28 +36,68 @@ def face_at(
 class FakeDetector:
     """Finds the faces it was told of, those above the score it is asked for."""
 
-    identity = DetectorIdentity("fake", "0" * 64)
+    identity = ModelIdentity("fake", "0" * 64)
 
-    def __init__(self, *faces: Face) -> None:
+    def __init__(self, *faces: Face, device: torch.device = CPU, room: bool = True) -> None:
         self.faces = list(faces)
+        self.device = device
+        self.room = room
+        self.rotations: list[bool] = []
 
-    def detect(self, image, *, min_score: float = 0.5) -> list[Face]:
+    def detect(self, image, *, min_score: float = 0.5, rotations: bool = False) -> list[Face]:
         del image
+        if not self.room:
+            raise torch.OutOfMemoryError("no room for a view")
+        self.rotations.append(rotations)
         found = [face for face in self.faces if face.score >= min_score]
         return sorted(found, key=lambda face: -face.score)
 
+    def to(self, device: torch.device) -> "FakeDetector":
+        return FakeDetector(*self.faces, device=device)
 
-class Negative(nn.Module):
-    """Returns the negative, and remembers the batches it was given."""
 
-    def __init__(self, size: int = 32) -> None:
-        super().__init__()
-        self.config = GpenConfig(size)
+class Negative:
+    """A face model that returns the negative, and remembers the batches it was given."""
+
+    name = "fake"
+    sha256 = "0" * 64
+    template = Template.GPEN
+    weights_bytes = 1 << 20
+
+    def __init__(self, size: int = 32, *, input_size: int | None = None) -> None:
+        self.size = size
+        self.input_size = input_size or size
         self.batches: list[int] = []
+        self.precisions: list[Precision] = []
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def on(self, device: torch.device, precision: Precision) -> "NetworkOf":
+        del device
+        return NetworkOf(self, precision)
+
+    def activation_bytes(self, batch: int) -> int:
+        return batch << 20
+
+    def answer(self, x: torch.Tensor, precision: Precision) -> torch.Tensor:
         self.batches.append(len(x))
+        self.precisions.append(precision)
+        if self.size != self.input_size:
+            return -torch.nn.functional.interpolate(x, size=(self.size, self.size))
         return -x
+
+
+class NetworkOf:
+    """A fake model in one precision."""
+
+    def __init__(self, model: Negative, precision: Precision) -> None:
+        self.model = model
+        self.precision = precision
+        self.size = model.size
+        self.input_size = model.input_size
+        self.weights_bytes = model.weights_bytes
+        self.activation_bytes = model.activation_bytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.answer(x, self.precision)
 
 
 class OutOfMemoryAbove(Negative):
@@ -66,37 +107,48 @@ class OutOfMemoryAbove(Negative):
         super().__init__(size)
         self.room = room
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, precision: Precision) -> torch.Tensor:
         if len(x) > self.room:
             self.batches.append(-len(x))
             raise torch.OutOfMemoryError(f"tried {len(x)}")
-        return super().forward(x)
+        return super().answer(x, precision)
 
 
 class Overflowing(Negative):
-    """Returns NaN for bright faces, under autocast only or always."""
+    """Gives something unusable for bright faces, below float32 only or always."""
 
-    def __init__(self, *, always: bool = False, size: int = 32) -> None:
+    def __init__(self, *, always: bool = False, value: float = torch.nan, size: int = 32) -> None:
         super().__init__(size)
         self.always = always
-        self.fast: list[bool] = []
+        self.value = value
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.fast.append(torch.is_autocast_enabled("cpu"))
-        output = super().forward(x).clone()
-        if self.always or self.fast[-1]:
-            output[x.mean(dim=(1, 2, 3)) > 0] = torch.nan
+    def answer(self, x: torch.Tensor, precision: Precision) -> torch.Tensor:
+        output = super().answer(x, precision).clone()
+        if self.always or precision is not Precision.FP32:
+            output[x.mean(dim=(1, 2, 3)) > 0] = self.value
         return output
 
 
+def planner_with(room_bytes: int = 16 << 30) -> MemoryPlanner:
+    """Make a planner for a CPU on which so much is free."""
+    return MemoryPlanner(
+        CPU,
+        measure=lambda _device, limit_bytes: Budget(limit_bytes or room_bytes, 64 << 30, "fake"),
+    )
+
+
 def make_restorer(
-    network: nn.Module, *faces: Face, precision: Precision = Precision.FP32
+    model: Negative, *faces: Face, precision: str = "fp32", batch: int = 8, **parts
 ) -> Restorer:
-    """Wire fakes into a restorer on the CPU."""
+    """Wire fakes into a restorer on the CPU that takes so many faces at a time."""
+    turn = threading.Lock()
+    planner = planner_with()
+    forward = FaceForward(model, planner, wish=precision, turn=turn, cache=parts.pop("cache", None))
+    planner._batch = batch
     return Restorer(
-        generator=LoadedGenerator(network, "0" * 64, Path("fake.pth")),
-        detector=FakeDetector(*faces),
-        device=torch.device("cpu"),
-        precision=precision,
-        name="fake",
+        forward=forward,
+        finder=Finder(parts.pop("detector", None) or FakeDetector(*faces), turn=turn),
+        device=CPU,
+        turn=turn,
+        **parts,
     )

@@ -12,6 +12,7 @@ from gpen_engine import facexlib_shim
 from gpen_engine.facexlib_shim import (
     import_torchvision,
     non_maximum_suppression,
+    parsing_module,
     retinaface_module,
 )
 
@@ -21,6 +22,27 @@ def test_retinaface_imports_here():
 
     assert module.RetinaFace.__name__ == "RetinaFace"
     assert retinaface_module() is module
+
+
+def test_the_parsers_import_here():
+    module = parsing_module()
+
+    assert module.ParseNet.__name__ == "ParseNet"
+    assert module.BiSeNet.__name__ == "BiSeNet"
+    assert parsing_module() is module
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_facexlib_keeps_its_own_suppression_where_the_operators_of_torchvision_load(
+    monkeypatch, works
+):
+    module, torchvision = retinaface_module(), import_torchvision()
+    monkeypatch.setattr(module, "py_cpu_nms", "facexlib's own")
+    monkeypatch.setattr(torchvision.extension, "_has_ops", lambda: works)
+
+    suppression = retinaface_module().py_cpu_nms
+
+    assert suppression == ("facexlib's own" if works else non_maximum_suppression)
 
 
 def test_a_torchvision_that_imports_gets_nothing_declared():
@@ -83,9 +105,10 @@ def test_a_missing_torchvision_is_not_hidden():
         import_torchvision(missing)
 
 
-def test_a_new_process_imports_facexlib_with_warnings_as_errors():
+@pytest.mark.parametrize("get", ["retinaface_module", "parsing_module"])
+def test_a_new_process_imports_facexlib_with_warnings_as_errors(get):
     code = (
-        "from gpen_engine.facexlib_shim import retinaface_module as get; get(); "
+        f"from gpen_engine.facexlib_shim import {get} as get; get(); "
         "from torch import ops; print(hasattr(ops.torchvision, 'nms'))"
     )
     done = subprocess.run(

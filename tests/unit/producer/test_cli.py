@@ -311,7 +311,7 @@ def test_dispatch_runs_until_it_is_stopped_which_is_a_normal_end(call, monkeypat
 
 
 def test_the_engines_commands_join_the_others(call, monkeypatch):
-    def register(app: typer.Typer) -> None:
+    def register(app: typer.Typer, _with_recipe: object) -> None:
         app.command("restore")(lambda: typer.echo("restored"))
 
     monkeypatch.setattr(cli.plugins, "load", lambda _: ([register], []))
@@ -340,7 +340,7 @@ def test_an_error_of_the_engine_is_told_like_our_own(call, monkeypatch):
         raise CheckpointCorrupt("it was cut")
 
     monkeypatch.setattr(
-        cli.plugins, "load", lambda _: ([lambda app: app.command("restore")(fail)], [])
+        cli.plugins, "load", lambda _: ([lambda app, _: app.command("restore")(fail)], [])
     )
     end = call("restore")
     assert end.code == 5
@@ -354,7 +354,7 @@ def test_sigterm_ends_any_command_as_ctrl_c_does(call, monkeypatch):
         signal.pause()
 
     monkeypatch.setattr(
-        cli.plugins, "load", lambda _: ([lambda app: app.command("restore")(wait)], [])
+        cli.plugins, "load", lambda _: ([lambda app, _: app.command("restore")(wait)], [])
     )
     assert call("restore").code == 130
 

@@ -84,7 +84,7 @@ def run(tmp_path, make_job, onlooker, stub_worker) -> Callable[..., Ending]:
             make_job(source=str(source), destination=str(tmp_path / "out"), **recipe),
             source=DirectoryStore(source),
             settings=JobSettings(max_attempts=2),
-            weights="compact",
+            worker_environment={"GPEN_WEIGHTS": "compact"},
             watcher=onlooker,
             worker_command=worker_command,
         )

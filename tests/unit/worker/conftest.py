@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_engine import EngineIdentity, Face, FaceOutcome, FacePolicy, Restoration
-from gpen_engine.detect import DetectorIdentity
-from gpen_engine.faces import Detail
+from gpen_engine import EngineIdentity, Face, FaceOutcome, Restoration, Treatment
+from gpen_engine.faces import Detail, Mask, ModelIdentity
 from gpen_engine.precision import Precision
 from jobs.recipe import Recipe
 from jobs.schema import Candidate, Job
@@ -27,19 +26,27 @@ class StubEngine:
 
     errors: list[Exception] = field(default_factory=list)
     calls: int = 0
-    policies: list[FacePolicy | None] = field(default_factory=list)
+    protected: Mask | None = None
+    treatments: list[Treatment | None] = field(default_factory=list)
     identity: EngineIdentity = EngineIdentity(
         weights="compact",
         weights_sha256="a" * 64,
         size=128,
-        detector=DetectorIdentity("stub", "b" * 64),
+        detector=ModelIdentity("stub", "b" * 64),
         device="cpu",
         precision=Precision.FP32,
     )
 
-    def restore(self, image: np.ndarray, policy: FacePolicy | None = None) -> Restoration:
+    def restore(
+        self,
+        image: np.ndarray,
+        treatment: Treatment | None = None,
+        *,
+        protected: Mask | None = None,
+    ) -> Restoration:
         self.calls += 1
-        self.policies.append(policy)
+        self.treatments.append(treatment)
+        self.protected = protected
         if self.errors:
             raise self.errors.pop(0)
         x0, y0, x1, y1 = REGION

@@ -1,4 +1,4 @@
-"""Orientation is applied once; profile, resolution, EXIF, XMP and comments come back."""
+"""Orientation is applied once; profile, resolution, EXIF, XMP and comments come back, to scale."""
 
 import struct
 import zlib
@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from worker.codec import decode, encode
+from jobs.errors import PhotoUnsupported
+from worker.codec import decode, encode, output_suffix
 
 MAX_PIXELS = 10_000
 OUTPUTS = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG"}
@@ -244,3 +245,145 @@ def test_metadata_too_long_for_jpeg_is_left_out_and_that_is_said():
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_the_derivative_names_its_maker(output):
     assert b"the pipeline" in rewrite(save("PNG"), output).data
+
+
+def enlarged(data, output, scale=2):
+    photograph = read(data)
+    pixels = [page.pixels.repeat(scale, 0).repeat(scale, 1) for page in photograph.pages]
+    return encode(photograph, pixels, output=output, jpeg_quality=95, software="test")
+
+
+def test_a_larger_derivative_has_that_many_pixels():
+    for output in OUTPUTS:
+        assert reopen(enlarged(save("PNG"), output, 4).data).size == (24 * 4, 16 * 4)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_a_print_of_a_larger_derivative_has_the_masters_size(kind, output, scale):
+    found = reopen(enlarged(save(kind, dpi=(300, 600)), output, scale).data).info["dpi"]
+    assert [round(float(value)) for value in found] == [300 * scale, 600 * scale]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_no_resolution_is_made_up_for_a_larger_derivative(output):
+    data = enlarged(save("PNG"), output).data
+    assert reopen(data).info.get("dpi", (1, 1)) == (1, 1)
+
+
+def test_a_shape_of_pixels_without_a_unit_stays_as_it_is():
+    chunk = b"pHYs" + struct.pack(">IIB", 3, 2, 0)
+    data = save("PNG")
+    at = 8 + 25
+    chunk = struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    larger = enlarged(data[:at] + chunk + data[at:], "png").data
+    assert larger[larger.index(b"pHYs") + 4 :][:9] == struct.pack(">IIB", 3, 2, 0)
+
+
+PIXELS_X, PIXELS_Y, FOCAL_PLANE_X = 0xA002, 0xA003, 0xA20E
+
+
+def sized_exif(orientation=1):
+    block = exif(orientation)
+    block[256], block[257] = 24, 16
+    block[282], block[283], block[296] = 300, 600, 2
+    camera = block.get_ifd(0x8769)
+    camera[PIXELS_X], camera[PIXELS_Y] = 24, 16
+    camera[FOCAL_PLANE_X] = TiffImagePlugin.IFDRational(2500, 3)
+    return block
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_of_a_larger_derivative_tells_its_size(kind, output):
+    found = reopen(enlarged(save(kind, exif=sized_exif()), output).data).getexif()
+    camera = found.get_ifd(0x8769)
+    assert (camera[PIXELS_X], camera[PIXELS_Y]) == (48, 32)
+    assert (found[256], found[257]) == (48, 32)
+    assert (found[282], found[283]) == (600, 1200)
+    assert camera[FOCAL_PLANE_X] == pytest.approx(5000 / 3)
+
+
+def test_exif_of_a_larger_derivative_that_was_turned_tells_its_size():
+    found = reopen(enlarged(save("JPEG", exif=sized_exif(6)), "jpeg").data).getexif()
+    camera = found.get_ifd(0x8769)
+    assert (camera[PIXELS_X], camera[PIXELS_Y]) == (32, 48)
+
+
+def test_exif_of_a_larger_derivative_differs_only_where_it_tells_a_size():
+    (before,) = read(save("JPEG", exif=sized_exif())).pages
+    (after,) = read(enlarged(save("JPEG", exif=sized_exif()), "jpeg").data).pages
+    old, new = before.metadata.exif, after.metadata.exif
+    assert len(old) == len(new)
+    # Numbers of 4 bytes, or a type and its number: 6 counts and 3 resolutions have changed.
+    assert 7 <= sum(one != other for one, other in zip(old, new, strict=True)) <= 24
+    assert bytes(range(40)) in new
+
+
+def test_a_count_that_outgrows_16_bits_is_stored_in_32():
+    image = Image.new("L", (17_000, 1))
+    block = exif(1)
+    block.get_ifd(0x8769)[PIXELS_X] = 17_000
+    out = BytesIO()
+    image.save(out, "PNG", exif=block)
+    photograph = decode(out.getvalue(), max_pixels=20_000)
+    pixels = [photograph.pages[0].pixels.repeat(4, 0).repeat(4, 1)]
+    data = encode(photograph, pixels, output="png", jpeg_quality=95, software="test").data
+    assert reopen(data).getexif().get_ifd(0x8769)[PIXELS_X] == 68_000
+
+
+def test_a_resolution_that_outgrows_its_field_is_the_largest_it_holds():
+    block = struct.pack("<2sHIH", b"II", 42, 8, 1) + struct.pack("<HHIII", 282, 5, 1, 26, 0)
+    block += struct.pack("<II", 2**32 - 2, 1)
+    (page,) = read(save("JPEG", exif=b"Exif\0\0" + block)).pages
+    assert struct.pack("<II", 2**32 - 2, 1) in page.metadata.exif
+    data = enlarged(save("JPEG", exif=b"Exif\0\0" + block), "jpeg").data
+    assert struct.pack("<II", 2**32 - 1, 1) in data
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_xmp_of_a_larger_derivative_tells_its_size(output):
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:XResolution="3000000/10000" '
+        b"exif:PixelXDimension=\"24\" exif:PixelYDimension='16'/>"
+        b"<tiff:ImageWidth>24</tiff:ImageWidth><tiff:YResolution>72</tiff:YResolution></x:xmpmeta>"
+    )
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet.decode())
+    found = reopen(enlarged(save("PNG", pnginfo=text), output).data).info["xmp"]
+    assert found == (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:XResolution="600/1" '
+        b"exif:PixelXDimension=\"48\" exif:PixelYDimension='32'/>"
+        b"<tiff:ImageWidth>48</tiff:ImageWidth><tiff:YResolution>144/1</tiff:YResolution>"
+        b"</x:xmpmeta>"
+    )
+
+
+def test_pages_of_a_tiff_keep_their_own_print_sizes():
+    out = BytesIO()
+    pages = [Image.fromarray(picture()), Image.fromarray(picture(8, 8))]
+    pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:], dpi=(300, 300))
+    with tifffile.TiffFile(BytesIO(enlarged(out.getvalue(), "same", 4).data)) as file:
+        found = [page.tags["XResolution"].value for page in file.pages]
+        assert [page.shape for page in file.pages] == [(64, 96, 3), (32, 32, 3)]
+    assert [numerator / denominator for numerator, denominator in found] == [1200, 1200]
+
+
+def test_transparency_grows_with_its_picture():
+    array = np.dstack([picture(), np.linspace(0, 255, 16 * 24).reshape(16, 24).astype(np.uint8)])
+    out = BytesIO()
+    Image.fromarray(array).save(out, "PNG")
+    larger = np.asarray(reopen(enlarged(out.getvalue(), "png", 2).data))
+    assert larger.shape == (32, 48, 4)
+    means = larger[:, :, 3].reshape(16, 2, 24, 2).mean(axis=(1, 3))
+    assert np.abs(means - array[:, :, 3]).max() < 8
+
+
+def test_a_picture_that_grows_beyond_jpegs_limit_is_refused_before_it_is_restored():
+    out = BytesIO()
+    Image.new("L", (20_000, 1)).save(out, "PNG")
+    photograph = decode(out.getvalue(), max_pixels=20_000)
+    assert output_suffix(photograph, "jpeg", scale=2) == ".jpg"
+    with pytest.raises(PhotoUnsupported, match="65500"):
+        output_suffix(photograph, "jpeg", scale=4)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from gpen_engine import CheckpointCorrupt
 from jobs.errors import DestinationUnusable, PhotoUnsupported, SourceMissing
 from jobs.settings import JobSettings
+from producer.options import with_recipe
 from worker import commands
 
 
@@ -18,7 +19,7 @@ def restore(bench, monkeypatch):
     monkeypatch.setattr(commands, "load_engine", lambda _settings: bench.engine)
     app = typer.Typer()
     app.callback()(lambda: None)
-    commands.register(app)
+    commands.register(app, with_recipe)
 
     def call(*arguments):
         result = CliRunner().invoke(app, ["restore", *map(str, arguments)])

@@ -85,9 +85,9 @@ def test_the_recipe_reaches_the_engine(bench, picture):
     bench.masters.objects["a.png"] = picture
     recipe = Recipe(strength=0.5, min_score=0.8, min_eye_distance_px=9, max_faces=3)
     work(bench, claim_of(bench, "a.png", recipe=recipe))
-    policy = bench.engine.policies[0]
-    assert (policy.strength, policy.min_score) == (0.5, 0.8)
-    assert (policy.min_eye_distance_px, policy.max_faces) == (9, 3)
+    treatment = bench.engine.treatments[0]
+    assert (treatment.finish.strength, treatment.faces.min_score) == (0.5, 0.8)
+    assert (treatment.faces.min_eye_distance_px, treatment.faces.max_faces) == (9, 3)
 
 
 def test_work_that_was_stored_before_is_not_done_again(bench, picture):
@@ -135,7 +135,7 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
     class Overtaken:
         identity = bench.engine.identity
 
-        def restore(self, image, policy):
+        def restore(self, image, treatment, *, protected):
             run(
                 claim_of(bench, "a.png", attempt=2),
                 masters=bench.masters,
@@ -144,7 +144,7 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
                 max_pixels=1_000_000,
                 stages=Stages(),
             )
-            return bench.engine.restore(image, policy)
+            return bench.engine.restore(image, treatment, protected=protected)
 
     outcome = run(
         claim_of(bench, "a.png"),

@@ -1,0 +1,54 @@
+"""The face detector as the engine uses it: on the device while there is room, else on the CPU."""
+
+import logging
+import threading
+
+from gpen_engine.detect import Detector, DetectorIdentity
+from gpen_engine.devices import device_errors, free_unused, pick_device
+from gpen_engine.errors import OutOfMemory
+from gpen_engine.faces import Face, Pixels
+
+_log = logging.getLogger(__name__)
+
+
+class Finder:
+    """Finds faces, one picture at a time; threads may share it.
+
+    Args:
+        detector: the detector, on the engine's device.
+        turn: held while the device works.
+    """
+
+    def __init__(self, detector: Detector, *, turn: threading.Lock) -> None:
+        self._detector = detector
+        self._turn = turn
+
+    @property
+    def identity(self) -> DetectorIdentity:
+        """Which detector, exactly."""
+        return self._detector.identity
+
+    def find(self, image: Pixels, *, min_score: float, rotations: bool) -> tuple[list[Face], str]:
+        """Return the faces of a picture, the most certain first, and a note for the sidecar.
+
+        The views of a picture are the same however much room there is. Where one doesn't fit, the
+        detector moves to the CPU for good: slower, and the same faces.
+
+        Raises:
+            OutOfMemory: not even the CPU has room.
+        """
+        with self._turn:
+            try:
+                return self._run(image, min_score, rotations), ""
+            except OutOfMemory as error:
+                if self._detector.device.type == "cpu":
+                    raise
+                free_unused(self._detector.device)
+                _log.warning("engine.detector_moved", extra={"reason": str(error)})
+                self._detector = self._detector.to(pick_device("cpu"))
+                faces = self._run(image, min_score, rotations)
+                return faces, "out of memory while looking for faces: the detector moved to the CPU"
+
+    def _run(self, image: Pixels, min_score: float, rotations: bool) -> list[Face]:
+        with device_errors(f"the face detector on {self._detector.device}"):
+            return self._detector.detect(image, min_score=min_score, rotations=rotations)

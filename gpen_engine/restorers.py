@@ -1,0 +1,153 @@
+"""Face networks by name: GPEN itself, and what plug-ins add by entry point.
+
+In: a weights file that may be used, and the name of a restorer. Out: a `FaceModel`. A plug-in is an
+entry point in the group `gpen_archive.restorers` (docs/restorers.md). It is imported when it is
+asked for: one that is broken stops nobody else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from gpen_engine.checkpoint import load_generator
+from gpen_engine.errors import CheckpointError, CheckpointUnknown, GpenError
+from gpen_engine.networks import FaceModel, GpenModel
+from gpen_engine.weights import CODEFORMER_0_1_0, GFPGAN_1_4
+
+GROUP = "gpen_archive.restorers"
+GPEN = "gpen"
+
+_RESTORER_OF = {GFPGAN_1_4.sha256: "gfpgan", CODEFORMER_0_1_0.sha256: "codeformer"}
+_PROMISED = ("name", "sha256", "template", "input_size", "size", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file that may be used: found, hashed, its terms accepted.
+
+    Attributes:
+        path: the file.
+        sha256: its hash in hexadecimal.
+        name: what sidecars and sheets call it.
+    """
+
+    path: Path
+    sha256: str
+    name: str
+
+
+Factory = Callable[[WeightsFile], FaceModel]
+"""What an entry point names.
+
+It reads the file, on the CPU and in float32, and returns its network. Of the engine's errors it
+raises CheckpointUnknown for another network's file and CheckpointMismatch for one that is cut.
+"""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all restorers installed here, GPEN's first; none is imported."""
+    return (GPEN, *sorted({entry.name for entry in entry_points(group=GROUP)} - {GPEN}))
+
+
+def find(name: str) -> Factory:
+    """Return the factory of a restorer.
+
+    Raises:
+        CheckpointError: there is none of this name, there are two, or it can't be imported.
+    """
+    return _factory_of(name)[0]
+
+
+def split(weights: str | Path) -> tuple[str | None, str]:
+    """Split `codeformer:face.pth` into the restorer and the file; without one, it is None.
+
+    Only the name of an installed restorer counts: any other colon belongs to the file.
+    """
+    restorer, colon, file = str(weights).partition(":")
+    if colon and restorer in names():
+        return restorer, file
+    return None, str(weights)
+
+
+def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
+    """Load a weights file as the face network that it holds.
+
+    Args:
+        weights: the file.
+        restorer: whose it is; None takes it from the hashes of known files, and the rest for
+            GPEN's.
+
+    Raises:
+        CheckpointError: the restorer isn't there or is broken, or the file isn't what it expects.
+    """
+    name = restorer or _RESTORER_OF.get(weights.sha256, GPEN)
+    factory, origin = _factory_of(name)
+    try:
+        model = factory(weights)
+    except CheckpointUnknown as error:
+        if restorer is not None:
+            raise
+        others = ", ".join(names()[1:]) or "none installed"
+        raise CheckpointUnknown(
+            f"{error}; for a plug-in's network give RESTORER:FILE ({others})"
+        ) from error
+    except GpenError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"the restorer {name!r} ({origin}) failed at {weights.path.name}: {_said(error)}"
+        ) from error
+    return _checked(model, weights, f"the restorer {name!r} ({origin})")
+
+
+def _gpen(weights: WeightsFile) -> FaceModel:
+    generator = load_generator(weights.path, expected_sha256=weights.sha256)
+    return GpenModel(generator, name=weights.name)
+
+
+def _factory_of(name: str) -> tuple[Factory, str]:
+    """Return a restorer's factory and the distribution that it comes from."""
+    if name == GPEN:
+        return _gpen, "built in"
+    entries = list(entry_points(group=GROUP, name=name))
+    if not entries:
+        raise CheckpointError(f"no restorer is called {name!r}; there are {', '.join(names())}")
+    origins = sorted({_origin(entry) for entry in entries})
+    if len(origins) > 1:
+        raise CheckpointError(f"several restorers are called {name!r}: {' and '.join(origins)}")
+    try:
+        factory = entries[0].load()
+    except Exception as error:
+        raise CheckpointError(
+            f"the restorer {name!r} ({origins[0]}) can't be imported: {_said(error)}"
+        ) from error
+    if not callable(factory):
+        raise CheckpointError(
+            f"the restorer {name!r} ({origins[0]}): {entries[0].value} isn't callable"
+        )
+    return factory, origins[0]
+
+
+def _checked(model: FaceModel, weights: WeightsFile, who: str) -> FaceModel:
+    """Refuse what only looks like a face model, before a sidecar repeats its word.
+
+    A `Protocol` is checked by whoever writes the plug-in; whoever installs it sees only this.
+    """
+    lacking = [attribute for attribute in _PROMISED if not hasattr(model, attribute)]
+    if lacking:
+        raise CheckpointError(f"{who} returned no face model: it lacks {', '.join(lacking)}")
+    if model.sha256 != weights.sha256:
+        raise CheckpointError(f"{who} says that {weights.path.name} has another hash than it has")
+    return model
+
+
+def _origin(entry: EntryPoint) -> str:
+    if entry.dist is None:
+        return entry.value
+    return f"{entry.dist.name} {entry.dist.version}"
+
+
+def _said(error: Exception) -> str:
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
