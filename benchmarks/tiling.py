@@ -9,6 +9,7 @@ too, else those of a small random network.
 """
 
 import argparse
+import ctypes
 import json
 import sys
 import time
@@ -152,7 +153,8 @@ def timed(work: Callable[..., _T], *arguments: object) -> tuple[float, _T]:
 
 
 def peak_beside(work: Callable[[], object]) -> int:
-    """Return how much memory work took at its peak, its result included (Linux)."""
+    """Return how much memory work took at its peak, its result included (Linux, glibc)."""
+    ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide it
     _RESET.write_text("5")  # the kernel begins a new peak (proc(5))
     before = _kibibytes("VmRSS")
     work()

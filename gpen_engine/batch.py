@@ -8,6 +8,7 @@ own and no timer, so a lone photo is never held up, and under load the batches f
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -81,10 +82,16 @@ class FaceBatcher:
                 with self._device:
                     if request.is_open:
                         self._run_batch()
-        for request in requests:
             if request.error is not None:
+                self._withdraw(requests)
                 raise request.error
         return [request.answer for request in requests if request.answer is not None]
+
+    def _withdraw(self, requests: Sequence[_Request]) -> None:
+        """Take back what waits and nobody wants any more."""
+        for request in requests:
+            with suppress(ValueError):
+                self._waiting.remove(request)
 
     def _run_batch(self) -> None:
         """Answer the oldest faces that wait; the device is held."""

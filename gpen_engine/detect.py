@@ -71,7 +71,7 @@ class Detector:
         fine_side_px: int = 2048,
         tile_px: int = 1024,
     ) -> None:
-        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._network = network.to(device)
         self._fine_side_px = fine_side_px
         self._tile_px = max(tile_px, views.COARSE_SIDE_PX)
         self.device = device

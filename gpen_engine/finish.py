@@ -33,16 +33,17 @@ prints all are within, of 2,250 colour portraits one, and that is toned."""
 _TONE_DRIFT = 1.0
 """Delta E by which the mean tone of a face may follow its mean lightness."""
 
-_FLAT_SHARE = 0.3
-_FLAT_LEAST = 400
-"""Pixels; fewer say nothing about grain."""
 _GRAIN_BAND_PX = 3.0
 """Grain is what a Gaussian of this sigma takes away; film scanned at 600 dpi has less than 2."""
-_GRAIN_RADII_PX = tuple(np.arange(0.0, 2.01, 0.1).tolist())
+_GRAIN_RADII_PX = tuple(np.arange(0.0, 2.51, 0.1).tolist())
+_GRAIN_LEAST_PX = 400
+"""Fewer pixels say nothing about grain."""
+_FLAT_SHARE = 0.3
+"""Grain is measured in this share of the pixels, those where the rest of the picture changes least."""
+_NORMAL_MEDIAN = 0.6745
+"""Of the absolute values of a normal distribution with sigma 1."""
 _CLIPPED = 0.03
 """Share of the levels at either end where grain is cut off."""
-_GRAIN_LEAST = 0.3
-"""Levels of 255 that nobody sees."""
 
 
 def is_gray(pixels: Pixels, where: Flags) -> bool:
@@ -191,18 +192,15 @@ def grain_of(light: Picture, where: Flags, top: float) -> Grain | None:
     """
     plane = light[..., 0]
     smooth = _blurred(plane, _GRAIN_BAND_PX)
-    open_ = where & (smooth > _CLIPPED * top) & (smooth < (1.0 - _CLIPPED) * top)
-    if np.count_nonzero(open_) < _FLAT_LEAST:
+    usable = where & (smooth > _CLIPPED * top) & (smooth < (1.0 - _CLIPPED) * top)
+    if np.count_nonzero(usable) < _GRAIN_LEAST_PX:
         return None
-    steep = cv2.magnitude(
-        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3)
-    )
-    flat = open_ & (steep <= np.quantile(steep[open_], _FLAT_SHARE))
+    slope = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    flat = usable & (slope <= np.quantile(slope[usable], _FLAT_SHARE))
     fine = plane - smooth
-    sigma = 1.4826 * float(np.median(np.abs(fine[flat])))
+    sigma = float(np.median(np.abs(fine[flat]))) / _NORMAL_MEDIAN
     # Dust and scratches aren't grain.
-    fine = np.clip(fine, -3.0 * sigma, 3.0 * sigma)
-    return Grain(sigma, _radius_of(_likeness(fine, flat)))
+    return Grain(sigma, _radius_of(_likeness(np.clip(fine, -3.0 * sigma, 3.0 * sigma), flat)))
 
 
 def grain_between(

@@ -20,6 +20,7 @@ multiplies by both again. The function stays the same.
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -31,7 +32,6 @@ from gpen_engine.ops import SQRT2, blur_kernel
 from gpen_engine.precision import Precision
 
 _EPSILON = 1e-8
-_SLOPE = 0.2
 _MLP_LR_MUL = 0.01
 _NOISE_SEED = 0
 _SCRATCH_BYTES = 80 << 20
@@ -53,8 +53,8 @@ class PreparedGenerator:
                 for index, _ in enumerate(_sides(config.input_size))
             ]
             self._levels = [_Level(weights, index) for index, _ in enumerate(_sides(config.size))]
-            layers = [layer.name for level in self._levels for layer in level.layers]
-            self._styles = _Styles(weights, layers)
+            names = [name for level in self._levels for name in level.names]
+            self._styles = _Styles(weights, names)
             self._constant = weights.fast(weights["generator.input.input"])
             self._drawn = [
                 weights.fast(_draw_noise(config.channels(side), side))
@@ -110,7 +110,7 @@ class PreparedGenerator:
             `(B, 3, size, size) float32`, not clipped. Samples don't influence each other.
         """
         with torch.inference_mode(), _exact_cudnn():
-            parts = [self._forward(part) for part in x.split(self._at_once(len(x)))]
+            parts = [self._forward(part) for part in torch.split(x, self._at_once(len(x)))]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _at_once(self, batch: int) -> int:
@@ -147,7 +147,7 @@ class _Weights:
     """A network's tensors: read by their names in checkpoints, kept on the device, counted."""
 
     def __init__(self, model: GpenGenerator, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._tensors = model.state_dict()
+        self._tensors: Mapping[str, Tensor] = model.state_dict()
         self._device = device
         self._dtype = dtype
         self.kept_bytes = 0
@@ -178,13 +178,14 @@ class _EncoderLevel:
     """Blur and strided 3×3 convolution (at the first level a 1×1 one), bias, activation."""
 
     def __init__(self, weights: _Weights, name: str) -> None:
-        self._downsample = f"{name}.0.0.kernel" in weights
+        kernel = f"{name}.0.0.kernel"
+        self._downsample = kernel in weights
         first = int(self._downsample)
         weight = _equalised(weights[f"{name}.0.{first}.weight"])
         self._weight = weights.fast(weight * SQRT2)
         self._bias = weights.fast(weights[f"{name}.0.{first + 1}.bias"] * SQRT2)
         if self._downsample:
-            self._blur = weights.fast(_depthwise(weights[f"{name}.0.0.kernel"], weight.shape[1]))
+            self._blur = weights.fast(weights[kernel].expand(weight.shape[1], 1, -1, -1))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map `(B, Cin, H, W)` to `(B, Cout, H/2, W/2)`, at the first level to `(…, H, W)`."""
@@ -223,7 +224,10 @@ class _Styles:
         z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + _EPSILON)
         for linear in self._others:
             z = linear(z)
-        return F.linear(z, self._modulation, self._bias).split(self._widths, dim=1)
+        styles: tuple[Tensor, ...] = torch.split(
+            F.linear(z, self._modulation, self._bias), self._widths, dim=1
+        )
+        return styles
 
 
 class _Linear:
@@ -243,19 +247,20 @@ class _Level:
     """The layers of one resolution: one convolution at 4 px, two at every other, and a picture."""
 
     def __init__(self, weights: _Weights, index: int) -> None:
-        convs = [f"convs.{2 * index - 2}", f"convs.{2 * index - 1}"] if index else ["conv1"]
-        to_rgb = f"to_rgbs.{index - 1}" if index else "to_rgb1"
-        self.convs = [_StyledConv(weights, f"generator.{name}") for name in convs]
-        self.to_rgb = _ToRgb(weights, f"generator.{to_rgb}")
-        self.layers = [*self.convs, self.to_rgb]
+        names = ["conv1", "to_rgb1"]
+        if index:
+            names = [f"convs.{2 * index - 2}", f"convs.{2 * index - 1}", f"to_rgbs.{index - 1}"]
+        self.names = [f"generator.{name}" for name in names]
+        self.convs = [_StyledConv(weights, name) for name in self.names[:-1]]
+        self.to_rgb = _ToRgb(weights, self.names[-1])
 
 
 class _StyledConv:
     """Modulated 3×3 convolution, concatenated noise, activation: `2·Cout` channels come out."""
 
     def __init__(self, weights: _Weights, name: str) -> None:
-        self.name = name
-        self._upsample = f"{name}.conv.blur.kernel" in weights
+        kernel = f"{name}.conv.blur.kernel"
+        self._upsample = kernel in weights
         weight = _equalised(weights[f"{name}.conv.weight"][0])
         power = weight.square().sum(dim=(2, 3))
         norm = power.sum(dim=1).sqrt()
@@ -266,7 +271,7 @@ class _StyledConv:
         self._gain = weights.exact(norm * SQRT2)
         self._weight = weights.fast(weight.transpose(0, 1) if self._upsample else weight)
         if self._upsample:
-            self._blur = weights.fast(_depthwise(weights[f"{name}.conv.blur.kernel"], len(weight)))
+            self._blur = weights.fast(weights[kernel].expand(len(weight), 1, -1, -1))
         bias = weights[f"{name}.activate.bias"] * SQRT2
         self._bias, self._noise_bias = weights.fast(bias[None, :, None, None]).chunk(2, dim=1)
         self._noise_weight = weights.fast(weights[f"{name}.noise.weight"] * SQRT2)
@@ -279,7 +284,7 @@ class _StyledConv:
 
     def convolve(self, x: Tensor, scale: Tensor) -> Tensor:
         """Map `(B, Cin, H, W)`, which is overwritten, to `(B, Cout, H or 2H, W or 2W)`."""
-        x.mul_(_per_channel(scale, x.dtype))
+        x.mul_(scale.to(x.dtype)[:, :, None, None])
         if not self._upsample:
             return F.conv2d(x, self._weight, padding=1)
         x = F.conv_transpose2d(x, self._weight, stride=2)
@@ -298,7 +303,7 @@ class _StyledConv:
             batch, channels, height, width = x.shape
             buffer = x.new_empty(batch, height, width, 2 * channels).permute(0, 3, 1, 2)
         half, noise_half = buffer.chunk(2, dim=1)
-        torch.addcmul(self._bias, x, _per_channel(scale, x.dtype), out=half)
+        torch.addcmul(self._bias, x, scale.to(x.dtype)[:, :, None, None], out=half)
         torch.addcmul(self._noise_bias, noise, self._noise_weight, out=noise_half)
         return _activate_(buffer)
 
@@ -307,10 +312,9 @@ class _ToRgb:
     """Adds one level's picture to the running picture, which is float32."""
 
     def __init__(self, weights: _Weights, name: str) -> None:
-        self.name = name
-        kernel_name = f"{name}.upsample.kernel"
-        kernel = weights[kernel_name] if kernel_name in weights else blur_kernel(4.0)
-        self._kernel = weights.exact(_depthwise(kernel, 3))
+        stored = f"{name}.upsample.kernel"
+        kernel = weights[stored] if stored in weights else blur_kernel(4.0)
+        self._kernel = weights.exact(kernel.expand(3, 1, -1, -1))
         self._weight = weights.exact(_equalised(weights[f"{name}.conv.weight"][0]).flatten(1))
         self._bias = weights.exact(weights[f"{name}.bias"].flatten())
 
@@ -321,7 +325,7 @@ class _ToRgb:
         """
         weight = (self._weight * style[:, None]).to(x.dtype)
         pixels = x.permute(0, 2, 3, 1)
-        rgb = torch.matmul(pixels.flatten(1, 2), weight.mT).unflatten(1, pixels.shape[1:3])
+        rgb = torch.matmul(pixels.flatten(1, 2), weight.mT).view(*pixels.shape[:3], 3)
         finer = F.conv_transpose2d(picture, self._kernel, self._bias, stride=2, padding=1, groups=3)
         return finer.add_(rgb.permute(0, 3, 1, 2))
 
@@ -343,17 +347,9 @@ def _equalised(weight: Tensor) -> Tensor:
     return weight / math.sqrt(weight[0].numel())
 
 
-def _depthwise(kernel: Tensor, channels: int) -> Tensor:
-    return kernel.expand(channels, 1, -1, -1)
-
-
-def _per_channel(scale: Tensor, dtype: torch.dtype) -> Tensor:
-    return scale.to(dtype)[:, :, None, None]
-
-
 def _activate_(x: Tensor) -> Tensor:
     """Apply the leaky ReLU in place; its gain is part of the weights."""
-    return F.leaky_relu_(x, _SLOPE)
+    return F.leaky_relu_(x, 0.2)
 
 
 def _draw_noise(channels: int, side: int) -> Tensor:

@@ -45,7 +45,8 @@ class PrecisionLadder:
         Raises:
             OutOfMemory: the batch doesn't fit.
         """
-        what = f"{len(faces)} faces of {self._network.size} px on {self._device}"
+        count = "one face" if len(faces) == 1 else f"{len(faces)} faces"
+        what = f"{count} of {self._network.size} px on {self._device}"
         with device_errors(what), torch.inference_mode():
             faces = faces.to(self._device)
             output = self._network(faces)

@@ -25,7 +25,7 @@ _FACE = {
     Template.GPEN: _Ellipse((0.5, 0.56), (0.33, 0.39)),
     Template.FFHQ: _Ellipse((0.5, 0.55), (0.38, 0.41)),
 }
-_CORE = 0.62
+_CORE = 0.55
 """Share of the radius within which the mask is 1."""
 
 

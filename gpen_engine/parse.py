@@ -188,7 +188,8 @@ class FaceParser:
 def load_parser(device: torch.device, *, folder: Path | None) -> FaceParser | None:
     """Build the parser whose weights are in the weights folder; None when there are none.
 
-    Where both are, it is ParseNet, the published pipeline's; BiSeNet is an eighth of the work.
+    Where both are, it is ParseNet, the published pipeline's. BiSeNet is a seventeenth of the work:
+    27.5 GFLOP a face instead of 469.
 
     Raises:
         CheckpointCorrupt: a file there isn't what its name says.

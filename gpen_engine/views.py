@@ -38,8 +38,9 @@ there, nobody could be recognised."""
 _STRIP_BYTES = 32 << 20
 """So much of a picture is reduced at a time: a view that isn't contiguous is copied on the way."""
 
-_EDGE_PX = 8
-"""A box that comes so near to an inner edge of its tile is cut by it."""
+_EDGE_SHARE = 0.25
+"""A box that comes nearer to an inner edge of its tile than this share of its side may be cut by
+it: what the network answers then is a whole face, only a smaller one."""
 _LARGEST_SIDE_PX = 400
 """The anchors end at 512 px: a face that is larger at a level falls apart there."""
 _SURE_SIDES_PX = (48, 256)
@@ -49,6 +50,9 @@ _OCTAVE = 0.05
 """What a find counts less for each doubling away from the size that suits the anchors best."""
 _SAME_OVERLAP = 0.4
 """Intersection over union from which two finds are one face."""
+_SAME_OVERLAP_TURNED = 0.2
+"""The same for finds in views turned differently: a face that lies on its side is misjudged."""
+_SURE = 0.9999
 _UNCONFIRMED = 0.9
 """What is left of a find's score when no other level that should see it does."""
 
@@ -77,11 +81,13 @@ class Find:
     Attributes:
         face: in the picture's pixels.
         level: of the tile.
+        turns: by how many quarters the view was turned counterclockwise, 0 to 3.
         side_px: the box's longer side, in the level's pixels.
     """
 
     face: Face
     level: int
+    turns: int
     side_px: float
 
 
@@ -178,7 +184,8 @@ def locate(found: NDArray[np.float64], tile: Tile, turns: int) -> list[Find]:
         low, high = points[:2].min(axis=0), points[:2].max(axis=0)
         if not _is_cut(low, high, tile):
             spots = _to_picture(np.vstack([low, high, points[2:]]), tile)
-            finds.append(Find(_face(spots, float(row[4])), tile.level, float((high - low).max())))
+            side = float((high - low).max())
+            finds.append(Find(_face(spots, float(row[4])), tile.level, turns, side))
     return finds
 
 
@@ -192,9 +199,9 @@ def _upright(points: Points, turns: int, size: tuple[int, int]) -> Points:
 
 def _is_cut(low: Points, high: Points, tile: Tile) -> bool:
     left, above, right, below = tile.inner
-    far = np.array(tile.size) - 1 - _EDGE_PX
-    near_low = (low < _EDGE_PX) & (left, above)
-    near_high = (high > far) & (right, below)
+    margin = _EDGE_SHARE * float((high - low).max())
+    near_low = (low < margin) & (left, above)
+    near_high = (high > np.array(tile.size) - 1 - margin) & (right, below)
     return bool(near_low.any() or near_high.any())
 
 
@@ -212,9 +219,10 @@ def _face(spots: Points, score: float) -> Face:
 def merge(finds: Sequence[Find], factors: Sequence[float]) -> list[Face]:
     """Make one list of faces, each once, out of the finds of all views.
 
-    Of the finds that are one face, that stays which is best supported by its score and by its size
-    among the anchors. It gets the best of their scores; less, where no other level that should see
-    the face does. Left out are the pieces of a face that is too large for a level.
+    Of the finds that are one face, those in the views turned one way outweigh the others, and of
+    those that stays which is best supported by its score and by its size among the anchors. It gets
+    the best of their scores; less, where no other level that should see the face does. Left out are
+    the pieces of a face that is too large for a level.
 
     Args:
         finds: of all tiles, turned or not.
@@ -237,9 +245,9 @@ class _Group:
     """Finds that are one face.
 
     Attributes:
-        best: the best supported of them.
-        score: the best of their scores.
-        levels: where they were found.
+        best: the best supported of those that were turned the right way.
+        score: the best of the scores of those.
+        levels: where those were found.
     """
 
     best: Find
@@ -255,16 +263,32 @@ def _group(finds: Sequence[Find]) -> list[_Group]:
     """Put each find to the best supported one that it overlaps with."""
     ranked = sorted(finds, key=_support, reverse=True)
     boxes = np.array([find.face.box for find in ranked], np.float64).reshape(-1, 4)
+    turns = np.array([find.turns for find in ranked])
     alone = np.ones(len(ranked), np.bool_)
     groups = []
-    for best, box in zip(ranked, boxes, strict=True):
-        same = alone & (overlaps(box, boxes) > _SAME_OVERLAP)
-        members = [ranked[index] for index in np.flatnonzero(same)]
-        if best in members:
+    for index in range(len(ranked)):
+        if alone[index]:
+            limit = np.where(turns == turns[index], _SAME_OVERLAP, _SAME_OVERLAP_TURNED)
+            same = alone & (overlaps(boxes[index], boxes) > limit)
+            same[index] = True
             alone &= ~same
-            score = max(member.face.score for member in members)
-            groups.append(_Group(best, score, frozenset(member.level for member in members)))
+            groups.append(_make_group([ranked[member] for member in np.flatnonzero(same)]))
     return groups
+
+
+def _make_group(members: Sequence[Find]) -> _Group:
+    """Make a group of finds, the best supported first.
+
+    Which way the face is turned is decided by the sum of the evidence: of the scores' log-odds.
+    """
+    evidence = [0.0] * 4
+    for member in members:
+        score = min(member.face.score, _SURE)
+        evidence[member.turns] += max(0.0, math.log(score / (1.0 - score)))
+    turns = evidence.index(max(evidence))
+    upright = [member for member in members if member.turns == turns] or members
+    score = max(member.face.score for member in upright)
+    return _Group(upright[0], score, frozenset(member.level for member in upright))
 
 
 def _support(find: Find) -> float:
@@ -283,13 +307,16 @@ def _is_piece(group: _Group, other: _Group, factors: Sequence[float]) -> bool:
 
 
 def _judged(group: _Group, factors: Sequence[float]) -> Face:
-    """Return the face of a group, with a lower score where the other levels don't confirm it."""
-    side = side_px(group.best.face.box)
-    low, high = _SURE_SIDES_PX
+    """Return the face of a group, with a lower score where the other levels don't confirm it.
+
+    Most pictures are upright, so a turned face has to be confirmed whatever its size.
+    """
+    side, level = side_px(group.best.face.box), group.best.level
+    low, high = (0, math.inf) if group.best.turns else _SURE_SIDES_PX
     others = {
-        level
-        for level, factor in enumerate(factors)
-        if level != group.best.level and low <= side * factor <= high
+        other
+        for other, factor in enumerate(factors)
+        if other != level and low <= side * factor <= high
     }
     confirmed = not others or bool(others & group.levels)
     return replace(group.best.face, score=group.score * (1.0 if confirmed else _UNCONFIRMED))

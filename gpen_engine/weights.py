@@ -144,12 +144,13 @@ def acceptance(folder: Path | None, sha256: str) -> Acceptance | None:
     return recorded(folder, known) if known else None
 
 
-def require_terms(sha256: str, *, accepted: bool, folder: Path | None = None) -> None:
+def require_terms(sha256: str, *, accepted: bool | str, folder: Path | None = None) -> None:
     """Refuse weights whose terms have to be accepted and weren't.
 
     Args:
         sha256: the weights' hash; weights that aren't known ask for nothing.
-        accepted: whether the user accepts the terms with this very call.
+        accepted: True if the user accepts the terms with this very call, whatever they are; or the
+            words of the terms that he accepts, such as `GPEN_TERMS`.
         folder: the weights folder, which may hold the record of an earlier acceptance.
 
     Raises:
@@ -157,7 +158,9 @@ def require_terms(sha256: str, *, accepted: bool, folder: Path | None = None) ->
         CheckpointCorrupt: the record can't be read.
     """
     known = known_by_hash(sha256)
-    if known and not accepted and not terms_accepted(folder, known):
+    if known is None or accepted is True or accepted == known.terms:
+        return
+    if not terms_accepted(folder, known):
         raise refusal(known)
 
 

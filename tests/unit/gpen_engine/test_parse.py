@@ -129,6 +129,26 @@ def test_the_published_pipeline_takes_hair_and_neck_for_face_and_hat_and_cloth_n
         assert not area[drawing == part].any(), part
 
 
+@pytest.mark.parametrize(
+    ("design", "no_face", "neck"),
+    [(PARSENET_DESIGN, {0, 14, 18}, {16, 17}), (BISENET_DESIGN, {0, 16, 18}, {14, 15})],
+    ids=["parsenet", "bisenet"],
+)
+def test_the_classes_left_out_have_the_numbers_of_the_published_lists(design, no_face, neck):
+    parser, network = make_parser(design)
+    taken, pasted = set(), set()
+    for number in range(19):
+        network.scores = torch.zeros(1, 19, 512, 512)
+        network.scores[:, number] = 20.0
+        if parser.face_area(faces()).all():
+            taken.add(number)
+        if parser.masks(faces(1, 64)).any():
+            pasted.add(number)
+
+    assert taken == set(range(19)) - no_face
+    assert pasted == taken - neck
+
+
 @DESIGNS
 def test_each_parser_knows_the_same_nineteen_parts(design):
     assert len(design.parts) == 19

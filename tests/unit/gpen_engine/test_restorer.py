@@ -1,19 +1,36 @@
 """A picture in, a restoration out; the policy, the bookkeeping, and what goes wrong."""
 
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from gpen_engine import DeviceError, FacePolicy, ImageError, OutOfMemory, Reason
+from gpen_engine import (
+    DeviceError,
+    FacePolicy,
+    Finish,
+    ImageError,
+    LargeFaces,
+    MaskKind,
+    OutOfMemory,
+    Reason,
+    Treatment,
+)
+from gpen_engine.cache import CacheFolder
+from gpen_engine.checkpoint import LoadedGenerator
 from gpen_engine.compact.degrade import FIXED
-from gpen_engine.faces import Detail
+from gpen_engine.errors import CheckpointCorrupt
+from gpen_engine.faces import Detail, ModelIdentity
 from gpen_engine.model import GpenConfig, GpenGenerator
+from gpen_engine.networks import GpenModel
 from gpen_engine.precision import Precision
+from gpen_engine.reference import restore_compatibly
 from tests.unit.gpen_engine.fakes import (
     ASTRONAUT,
+    FakeDetector,
     Negative,
     OutOfMemoryAbove,
     Overflowing,
@@ -183,7 +200,7 @@ def test_every_reason_to_leave_a_face_alone_is_given(picture):
     hopeless = face_at(100.0, 400.0, score=0.5)
     restorer = make_restorer(Negative(), sure, second, small, doubtful, hopeless)
 
-    result = restorer.restore(picture, FacePolicy(max_faces=1))
+    result = restorer.restore(picture, Treatment(FacePolicy(max_faces=1)))
 
     assert [(outcome.face, outcome.restored, outcome.reason) for outcome in result.faces] == [
         (sure, True, None),
@@ -204,7 +221,9 @@ def test_faces_too_small_to_restore_do_not_use_up_the_limit(picture):
     small = face_at(200.0, 300.0, eye_distance_px=5.0, score=0.99)
     other = face_at(100.0, 100.0, score=0.95)
 
-    result = make_restorer(Negative(), small, other).restore(picture, FacePolicy(max_faces=1))
+    result = make_restorer(Negative(), small, other).restore(
+        picture, Treatment(FacePolicy(max_faces=1))
+    )
 
     assert [outcome.reason for outcome in result.faces] == [Reason.TOO_SMALL, None]
 
@@ -223,14 +242,14 @@ def test_faces_too_small_to_restore_do_not_use_up_the_limit(picture):
 def test_the_policy_decides(picture, policy, restored):
     restorer = make_restorer(Negative(), face_at(100.0, 100.0, score=0.945))
 
-    assert restorer.restore(picture, policy).faces[0].restored is restored
+    assert restorer.restore(picture, Treatment(policy)).faces[0].restored is restored
 
 
 @pytest.mark.parametrize("eye_distance_px", [8.0, 40.0])
 def test_no_strength_changes_nothing(picture, eye_distance_px):
     restorer = make_restorer(Negative(), face_at(200.0, 200.0, eye_distance_px=eye_distance_px))
 
-    result = restorer.restore(picture, FacePolicy(strength=0.0))
+    result = restorer.restore(picture, Treatment(finish=Finish(strength=0.0)))
 
     np.testing.assert_array_equal(result.image, picture)
 
@@ -239,7 +258,10 @@ def test_half_the_strength_goes_half_the_way(picture):
     restorer = make_restorer(Negative(), face_at(200.0, 200.0))
 
     whole = restorer.restore(picture).image.astype(int) - picture
-    half = restorer.restore(picture, FacePolicy(strength=0.5)).image.astype(int) - picture
+    half = (
+        restorer.restore(picture, Treatment(finish=Finish(strength=0.5))).image.astype(int)
+        - picture
+    )
 
     # The levels of this picture are cut at both ends of the range, which no half way shows.
     np.testing.assert_allclose(half, np.clip(half, *sorted_pair(whole)), atol=1)
@@ -304,10 +326,22 @@ def test_no_aligned_faces_give_none():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_aligned_faces_of_other_float_types_are_taken(dtype):
-    result = make_restorer(Negative()).restore_faces(torch.full((2, 3, 32, 32), 3.0, dtype=dtype))
+    x = torch.linspace(-3, 3, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32).to(dtype)
+
+    result = make_restorer(Negative()).restore_faces(x)
 
     assert result.dtype == torch.float32
-    assert (result == -1).all()
+    torch.testing.assert_close(result, -x.float().clamp(-1, 1), rtol=0, atol=2e-3)
+
+
+def test_an_aligned_face_without_a_usable_answer_is_nan():
+    x = torch.rand(2, 3, 32, 32)
+    x[1] -= 1
+
+    result = make_restorer(Overflowing(always=True)).restore_faces(x)
+
+    assert result[0].isnan().all()
+    torch.testing.assert_close(result[1], -x[1])
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(picture):
@@ -321,16 +355,17 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(picture):
     np.testing.assert_array_equal(result.image, roomy.image)
 
 
-def test_the_next_picture_starts_with_whole_batches_again(picture):
+def test_what_did_not_fit_is_remembered_for_the_next_picture_and_noted_once(picture):
     network = OutOfMemoryAbove(3)
     restorer = make_restorer(network, *GRID)
-    restorer.restore(picture)
+    first = restorer.restore(picture)
     network.batches.clear()
-    network.room = 8
 
-    restorer.restore(picture)
+    second = restorer.restore(picture)
 
-    assert network.batches == [8, 8, 8, 1]
+    assert set(network.batches) == {2, 1}
+    assert any("out of memory with 8 faces" in note for note in first.notes)
+    assert second.notes == ()
 
 
 def test_a_single_face_that_does_not_fit_is_out_of_memory(picture):
@@ -351,20 +386,30 @@ def test_aligned_faces_that_do_not_fit_are_halved_too():
 
 
 def test_a_detector_that_does_not_fit_is_out_of_memory_too(picture):
-    restorer = make_restorer(Negative())
+    restorer = make_restorer(Negative(), detector=FakeDetector(room=False))
 
-    def exhausted(*_arguments, **_options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    restorer._detector.detect = exhausted
-
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemory, match="the face detector on cpu"):
         restorer.restore(picture)
+
+
+def test_a_detector_that_does_not_fit_on_the_card_moves_to_the_cpu_and_that_is_noted(picture):
+    face = face_at(100.0, 100.0)
+    crowded = FakeDetector(face, device=torch.device("cuda", 0), room=False)
+    restorer = make_restorer(Negative(), detector=crowded)
+
+    first, second = restorer.restore(picture), restorer.restore(picture)
+
+    assert [outcome.face for outcome in first.faces] == [face]
+    np.testing.assert_array_equal(
+        first.image, make_restorer(Negative(), face).restore(picture).image
+    )
+    assert any("moved to the CPU" in note for note in first.notes)
+    assert second.notes == ()
 
 
 def test_a_device_that_fails_is_not_taken_for_a_bad_photo(picture):
     class Broken(Negative):
-        def forward(self, x):
+        def answer(self, x, precision):
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
     restorer = make_restorer(Broken(), face_at(256.0, 256.0))
@@ -384,9 +429,10 @@ def test_a_face_that_overflows_in_float16_is_redone_in_float32(picture):
     image, bright, dark = bright_and_dark(picture)
     network = Overflowing()
 
-    result = make_restorer(network, bright, dark, precision=Precision.FP16).restore(image)
+    result = make_restorer(network, bright, dark, precision="fp16").restore(image)
 
-    assert (network.fast, network.batches) == ([True, False], [2, 1])
+    assert network.precisions == [Precision.FP16, Precision.FP32]
+    assert network.batches == [2, 1]
     assert [outcome.restored for outcome in result.faces] == [True, True]
     assert [outcome.redone_in_float32 for outcome in result.faces] == [True, False]
     exact = make_restorer(Negative(), bright, dark).restore(image)
@@ -395,7 +441,7 @@ def test_a_face_that_overflows_in_float16_is_redone_in_float32(picture):
 
 def test_a_face_that_fails_in_float32_too_is_left_alone_and_said(picture):
     image, bright, dark = bright_and_dark(picture)
-    restorer = make_restorer(Overflowing(always=True), bright, dark, precision=Precision.FP16)
+    restorer = make_restorer(Overflowing(always=True), bright, dark, precision="fp16")
 
     result = restorer.restore(image)
 
@@ -407,7 +453,7 @@ def test_a_face_that_fails_in_float32_too_is_left_alone_and_said(picture):
 
 def test_a_network_that_answers_with_one_constant_changes_nothing(picture):
     class Constant(Negative):
-        def forward(self, x):
+        def answer(self, x, precision):
             return torch.zeros_like(x)
 
     result = make_restorer(Constant(), face_at(200.0, 200.0)).restore(picture)
@@ -419,17 +465,13 @@ def test_a_network_that_answers_with_one_constant_changes_nothing(picture):
 @pytest.mark.parametrize("eye_distance_px", [3.0 * 8, 60.0])
 def test_a_super_resolution_network_restores_faces_where_they_are(picture, eye_distance_px):
     class Doubling(Negative):
-        def __init__(self):
-            super().__init__()
-            self.config = GpenConfig(64, in_size=32)
-
-        def forward(self, x):
+        def answer(self, x, precision):
             return torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
     smooth = cv2.GaussianBlur(picture, (0, 0), 12)
     face = face_at(200.0, 200.0, eye_distance_px=eye_distance_px)
 
-    result = make_restorer(Doubling(), face).restore(smooth)
+    result = make_restorer(Doubling(64, input_size=32), face).restore(smooth)
 
     assert result.faces[0].restored
     x0, y0, x1, y1 = result.faces[0].region
@@ -443,8 +485,258 @@ def test_a_real_network_with_random_weights_goes_all_the_way(picture):
     torch.manual_seed(1)
     model = GpenGenerator(GpenConfig(32, 1, 0.03)).eval().requires_grad_(requires_grad=False)
 
-    result = make_restorer(model, *GRID[:9]).restore(picture)
+    gpen = GpenModel(LoadedGenerator(model, "0" * 64, Path("random.pth")), name="random")
+
+    result = make_restorer(gpen, *GRID[:9]).restore(picture)
 
     assert all(outcome.restored for outcome in result.faces)
     same = outside(result)
     np.testing.assert_array_equal(result.image[same], picture[same])
+
+
+# Several pictures, and everything that a treatment can ask for.
+
+
+def test_pictures_restored_together_share_their_passes_and_come_out_as_alone(picture):
+    network = Negative()
+    others = [picture, picture[::-1].copy(), picture // 2]
+    restorer = make_restorer(network, face_at(100.0, 100.0), face_at(300.0, 300.0))
+    alone = [restorer.restore(image) for image in others]
+    network.batches.clear()
+
+    together = restorer.restore_many(others)
+
+    assert network.batches == [6]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.faces == other.faces
+
+
+def test_no_pictures_give_no_restorations():
+    assert make_restorer(Negative()).restore_many([]) == []
+
+
+def test_a_redo_at_another_strength_or_without_a_face_costs_no_pass(picture, tmp_path):
+    network = Negative()
+    cache = CacheFolder(tmp_path)
+    faces = face_at(100.0, 100.0), face_at(300.0, 300.0)
+    make_restorer(network, *faces, cache=cache).restore(picture)
+    network.batches.clear()
+    again = make_restorer(network, *faces, cache=cache)
+    fresh = make_restorer(Negative(), *faces)
+    leave = Treatment(FacePolicy(leave=((100.0, 100.0),)))
+    half = Treatment(finish=Finish(strength=0.5))
+
+    for treatment in (half, leave, Treatment()):
+        kept, new = again.restore(picture, treatment), fresh.restore(picture, treatment)
+        np.testing.assert_array_equal(kept.image, new.image)
+        assert kept.faces == new.faces
+
+    assert network.batches == []
+
+
+def test_a_face_that_had_to_be_redone_says_so_at_every_redo(picture, tmp_path):
+    image, bright, dark = bright_and_dark(picture)
+    network = Overflowing()
+    for _ in range(2):
+        restorer = make_restorer(
+            network, bright, dark, precision="fp16", cache=CacheFolder(tmp_path)
+        )
+        result = restorer.restore(image)
+        assert [outcome.redone_in_float32 for outcome in result.faces] == [True, False]
+    assert network.batches == [2, 1, 1, 1]
+
+
+def test_a_face_that_is_named_is_left_alone(picture):
+    named, other = face_at(100.0, 100.0), face_at(300.0, 300.0)
+
+    result = make_restorer(Negative(), named, other).restore(
+        picture, Treatment(FacePolicy(leave=((101.0, 99.0),)))
+    )
+
+    reasons = {outcome.face: outcome.reason for outcome in result.faces}
+    assert reasons == {named: Reason.SWITCHED_OFF, other: None}
+    np.testing.assert_array_equal(result.image[:200, :200], picture[:200, :200])
+
+
+def test_protected_areas_keep_every_bit(picture):
+    protected = np.zeros(picture.shape[:2], bool)
+    protected[:, 200:260] = True
+
+    result = make_restorer(Negative(), face_at(200.0, 200.0)).restore(picture, protected=protected)
+
+    np.testing.assert_array_equal(result.image[protected], picture[protected])
+    assert (result.image[:, :200] != picture[:, :200]).any()
+
+
+@pytest.mark.parametrize(
+    "protected", [np.zeros((512, 511), bool), np.zeros((512, 512), np.uint8), [[True]]]
+)
+def test_protected_areas_of_another_shape_or_kind_are_refused(picture, protected):
+    with pytest.raises(ImageError, match="protected areas"):
+        make_restorer(Negative()).restore(picture, protected=protected)
+
+
+def test_rotations_are_asked_of_the_detector(picture):
+    detector = FakeDetector()
+    restorer = make_restorer(Negative(), detector=detector)
+
+    restorer.restore(picture)
+    restorer.restore(picture, Treatment(FacePolicy(rotations=True)))
+
+    assert detector.rotations == [False, True]
+
+
+def test_a_large_face_is_restored_in_tiles_when_the_policy_says_so(picture):
+    class Brighter(Negative):
+        def answer(self, x, precision):
+            super().answer(x, precision)
+            return x * 0.5 + 0.4
+
+    face = face_at(256.0, 256.0, eye_distance_px=25.0)
+    network = Brighter(64)
+    whole = make_restorer(network, face).restore(picture)
+    passes = len(network.batches)
+
+    tiled = make_restorer(network, face).restore(
+        picture, Treatment(FacePolicy(large=LargeFaces.TILE))
+    )
+
+    assert passes == 1
+    assert len(network.batches) - passes > 4
+    assert tiled.faces[0].restored
+    x0, y0, x1, y1 = tiled.faces[0].region
+    part = np.s_[y0 + 25 : y1 - 25, x0 + 25 : x1 - 25]
+    # The tiles see the noise that the single pass never saw, and take half of it away.
+    assert tiled.image[part].std() < 0.9 * whole.image[part].std()
+
+
+def test_a_close_up_with_an_unusable_tile_is_left_alone(picture):
+    face = face_at(256.0, 256.0, eye_distance_px=60.0)
+    image = picture // 8
+    image[250:, 250:] += 200
+
+    result = make_restorer(Overflowing(always=True), face).restore(
+        image, Treatment(FacePolicy(large=LargeFaces.TILE))
+    )
+
+    assert result.faces[0].reason is Reason.BAD_OUTPUT
+    np.testing.assert_array_equal(result.image, image)
+
+
+class StubParser:
+    """Bounds a face by its left half."""
+
+    identity = ModelIdentity("stub", "1" * 64)
+
+    def masks(self, faces):
+        masks = np.zeros((len(faces), *faces.shape[-2:]), np.float32)
+        masks[:, 8:24, 8:16] = 1.0
+        return masks
+
+    def face_area(self, faces):
+        return np.ones((len(faces), 512, 512), bool)
+
+
+@pytest.mark.parametrize("kind", [MaskKind.AUTO, MaskKind.PARSED])
+def test_a_parser_bounds_what_is_pasted(picture, kind):
+    restorer = make_restorer(Negative(), face_at(256.0, 256.0), parser=StubParser())
+
+    result = restorer.restore(picture, Treatment(finish=Finish(mask=kind)))
+
+    changed = (result.image != picture).any(axis=(0, 2))
+    assert changed[:256].any()
+    assert not changed[262:].any()
+    assert restorer.identity.parser == StubParser.identity
+
+
+def test_the_soft_mask_can_be_asked_for_beside_a_parser(picture):
+    with_parser = make_restorer(Negative(), face_at(256.0, 256.0), parser=StubParser())
+    without = make_restorer(Negative(), face_at(256.0, 256.0))
+
+    soft = with_parser.restore(picture, Treatment(finish=Finish(mask=MaskKind.SOFT)))
+
+    np.testing.assert_array_equal(soft.image, without.restore(picture).image)
+
+
+def test_a_parsed_mask_without_a_parser_is_refused(picture):
+    with pytest.raises(CheckpointCorrupt, match="parser"):
+        make_restorer(Negative(), face_at(99.0, 99.0)).restore(
+            picture, Treatment(finish=Finish(mask=MaskKind.PARSED))
+        )
+
+
+class StubBackground:
+    """Enlarges, darkens, and tells what had to give way."""
+
+    identity = ModelIdentity("stub", "2" * 64)
+
+    def enhance(self, image, scale, *, on_shrink, on_float32):
+        on_shrink(256)
+        on_float32()
+        on_float32()
+        return np.repeat(np.repeat(image, scale, axis=0), scale, axis=1) // 2
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_faces_go_onto_the_restored_background_where_they_belong(picture, scale):
+    class Unchanged(Negative):
+        def answer(self, x, precision):
+            return x
+
+    face = face_at(200.0, 200.0)
+    restorer = make_restorer(Unchanged(), face, background=StubBackground())
+    smooth = cv2.GaussianBlur(picture, (0, 0), 12)
+
+    result = restorer.restore(smooth, Treatment(background_scale=scale))
+
+    assert result.image.shape == (512 * scale, 512 * scale, 3)
+    same = outside(result)
+    canvas = np.repeat(np.repeat(smooth, scale, axis=0), scale, axis=1)
+    np.testing.assert_array_equal(result.image[same], canvas[same] // 2)
+    x0, y0, x1, y1 = result.faces[0].region
+    assert x0 < 200 * scale < x1
+    assert y0 < 200 * scale < y1
+    # The face as the network gave it, not darkened as its surroundings.
+    middle = np.s_[195 * scale : 205 * scale, 195 * scale : 205 * scale]
+    assert np.abs(result.image[middle].astype(int) - canvas[middle]).mean() < 8
+    assert [note.split(":")[0] for note in result.notes] == [
+        "out of memory",
+        "parts of the background were redone in float32",
+    ]
+    assert "background" in result.timings_s
+
+
+def test_a_background_without_weights_is_refused(picture):
+    with pytest.raises(CheckpointCorrupt, match="background"):
+        make_restorer(Negative()).restore(picture, Treatment(background_scale=2))
+
+
+def test_the_compatible_way_is_that_of_the_published_pipeline(picture):
+    face = face_at(200.0, 200.0, eye_distance_px=60.0)
+    restorer = make_restorer(Negative(), face, parser=StubParser())
+
+    result = restorer.restore(picture, Treatment(compatible=True))
+
+    expected, regions = restore_compatibly(
+        picture, [face], lambda x: -x, size=32, parser=StubParser().face_area
+    )
+    np.testing.assert_array_equal(result.image, expected)
+    assert result.faces[0].region == regions[0]
+
+
+def test_the_compatible_way_leaves_an_unusable_answer_out(picture):
+    image, bright, dark = bright_and_dark(picture)
+
+    result = make_restorer(Overflowing(always=True), bright, dark).restore(
+        image, Treatment(compatible=True)
+    )
+
+    assert [outcome.reason for outcome in result.faces] == [Reason.BAD_OUTPUT, None]
+
+
+def test_the_compatible_way_knows_no_protected_areas(picture):
+    with pytest.raises(ImageError, match="protected"):
+        make_restorer(Negative()).restore(
+            picture, Treatment(compatible=True), protected=np.zeros((512, 512), bool)
+        )

@@ -12,10 +12,12 @@ from gpen_engine.checkpoint import hash_file
 from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted
 from gpen_engine.model import GpenConfig, GpenGenerator
 from gpen_engine.weights import (
+    CODEFORMER_0_1_0,
     COMPACT,
     COMPACT_FILE,
     GPEN_BFR_256,
     GPEN_BFR_512,
+    GPEN_TERMS,
     KNOWN,
     PARSENET,
     How,
@@ -139,6 +141,12 @@ def test_terms_accepted_earlier_are_honoured(tmp_path):
     require_terms(GPEN_BFR_512.sha256, accepted=False, folder=tmp_path)
     with pytest.raises(TermsNotAccepted):
         require_terms(GPEN_BFR_256.sha256, accepted=False, folder=tmp_path)
+
+
+def test_one_authors_terms_are_not_anothers():
+    require_terms(GPEN_BFR_512.sha256, accepted=GPEN_TERMS)
+    with pytest.raises(TermsNotAccepted, match="codeformer"):
+        require_terms(CODEFORMER_0_1_0.sha256, accepted=GPEN_TERMS)
 
 
 @pytest.mark.parametrize("entry", [entry for entry in KNOWN if entry.ask], ids=lambda e: e.name)

@@ -281,7 +281,8 @@ def test_whole_pages_are_shown_on_demand(engines):
         "page 1 · 20 px between the eyes · score 0.97 · shown at 400%",
         "page 2 · 20 px between the eyes · score 0.97 · shown at 400%",
     ]
-    assert sheet.rows[1].cells[0].picture.getpixel((2, 2)) == (150, 150, 150)
+    for shown in sheet.rows[1].cells:
+        assert shown.picture.getpixel((2, 2)) == (150, 150, 150)
     assert sheet.rows[0].cells[0].picture.size == (CELL_PX, CELL_PX * 3 // 4)
 
 
