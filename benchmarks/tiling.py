@@ -82,14 +82,18 @@ def random_network() -> InTiles:
     for _ in range(6):
         layers += [nn.LeakyReLU(0.1), nn.Conv2d(32, 32, 5, padding=2)]
     body = nn.Sequential(*layers, nn.Conv2d(32, 3 * SCALE**2, 5, padding=2))
-    body.to(memory_format=torch.channels_last)
+    body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types miss it
 
     def double(x: Tensor) -> Tensor:
         enlarged = x.repeat_interleave(SCALE, 2).repeat_interleave(SCALE, 3)
         return enlarged * 0.8 + 0.1 + 0.5 * pixel_shuffle(body(x), SCALE)
 
-    sizes = {"scale": SCALE, "overlap_px": 80, "margin_px": 32}
-    return lambda image, tile_px: run_tiled(double, image, device=CPU, tile_px=tile_px, **sizes)
+    def in_tiles(image: Pixels, tile_px: int) -> Pixels:
+        return run_tiled(
+            double, image, device=CPU, scale=SCALE, tile_px=tile_px, overlap_px=80, margin_px=32
+        )
+
+    return in_tiles
 
 
 def measure_identity(image: Pixels) -> dict[str, float]:
@@ -142,7 +146,8 @@ def steps(image: Pixels) -> NDArray[np.float64]:
 
 def megapixels(image: Pixels) -> float:
     """Return how large a picture is."""
-    return image.shape[0] * image.shape[1] / 1e6
+    height, width = image.shape[:2]
+    return float(height * width / 1e6)
 
 
 def timed(work: Callable[..., _T], *arguments: object) -> tuple[float, _T]:

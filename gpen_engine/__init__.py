@@ -10,7 +10,10 @@ from gpen_engine.errors import (
     GpenError,
     ImageError,
     OutOfMemory,
+    PartMissing,
     TermsNotAccepted,
+    WeightsFolderUnusable,
+    WeightsUnavailable,
 )
 from gpen_engine.faces import (
     Detail,
@@ -46,10 +49,13 @@ __all__ = [
     "Lens",
     "MaskKind",
     "OutOfMemory",
+    "PartMissing",
     "Reason",
     "Restoration",
     "Restorer",
     "TermsNotAccepted",
     "Treatment",
+    "WeightsFolderUnusable",
+    "WeightsUnavailable",
     "load",
 ]

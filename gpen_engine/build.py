@@ -25,7 +25,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     folder: Path | None = None,
-    accept_terms: bool = False,
+    accept_terms: bool | str = False,
     vram_limit_bytes: int | None = None,
     background: Path | None = None,
     cache: CacheFolder | None = None,
@@ -39,8 +39,8 @@ def load(
         precision: "auto", "fp32", "fp16" or "bf16".
         folder: where downloaded weights lie, those of the detector, the face parser and the
             background included.
-        accept_terms: True once the user has accepted the terms of weights that have some; an
-            acceptance recorded in the folder counts too.
+        accept_terms: True once the user has accepted the terms of weights that have some, or the
+            words of those that he has; an acceptance recorded in the folder counts too.
         vram_limit_bytes: use no more of the device's memory.
         background: a background network's file; None takes the known one, if it is in the folder.
         cache: where restored faces are kept; None keeps none.
@@ -55,13 +55,16 @@ def load(
     chosen = pick_device(device)
     planner = MemoryPlanner(chosen, limit_bytes=vram_limit_bytes)
     turn = threading.Lock()
+    parser = load_parser(chosen, folder=folder)
+    if parser is not None:
+        require_terms(parser.identity.sha256, accepted=accept_terms, folder=folder)
     forward = FaceForward(model, planner, wish=precision, turn=turn, cache=cache)
     return Restorer(
         forward=forward,
         finder=Finder(load_detector(chosen, folder=folder), turn=turn),
         device=chosen,
         turn=turn,
-        parser=load_parser(chosen, folder=folder),
+        parser=parser,
         background=load_background(
             chosen,
             path=background,
@@ -74,7 +77,7 @@ def load(
 
 
 def _face_model(
-    weights: str | Path, *, folder: Path | None, accept_terms: bool
+    weights: str | Path, *, folder: Path | None, accept_terms: bool | str
 ) -> tuple[FaceModel, str]:
     """Return the face network of a name or file, and how its terms were accepted."""
     restorer, file = restorers.split(weights)

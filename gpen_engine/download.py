@@ -20,7 +20,11 @@ from pathlib import Path
 import httpx
 
 from gpen_engine import terms
-from gpen_engine.errors import CheckpointCorrupt, CheckpointError
+from gpen_engine.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    WeightsUnavailable,
+)
 from gpen_engine.files import digest_of, set_aside, settle, unwritable
 from gpen_engine.registry import KnownWeights
 from gpen_engine.weights import find_in
@@ -115,7 +119,7 @@ def _session(client: httpx.Client | None) -> Iterator[httpx.Client]:
         ValueError,
         httpx.InvalidURL,
     ) as error:  # a missing SOCKS, a strange scheme
-        raise CheckpointError(f"the environment's proxy can't be used: {error}") from error
+        raise WeightsUnavailable(f"the environment's proxy can't be used: {error}") from error
     with own:
         yield own
 
@@ -158,7 +162,7 @@ class _Source:
                 best = max(best, _length(file))
                 if failures == _ATTEMPTS:
                     what = str(error) or type(error).__name__
-                    raise CheckpointError(f"{self.address} can't be fetched: {what}") from error
+                    raise WeightsUnavailable(f"{self.address} can't be fetched: {what}") from error
                 self.wait_s(2.0 ** (failures - 1))
             else:
                 return
@@ -216,7 +220,7 @@ class _Source:
         answer = f"it answers {status} {response.reason_phrase}".rstrip()
         if status in _PASSING:
             raise _BrokenOffError(answer)
-        raise CheckpointError(f"{self.address} can't be fetched: {answer}")
+        raise WeightsUnavailable(f"{self.address} can't be fetched: {answer}")
 
     def _of_another_size(self, found: str) -> CheckpointCorrupt:
         return CheckpointCorrupt(

@@ -41,14 +41,41 @@ class CheckpointCorrupt(CheckpointError):
     """The file is missing, unreadable, truncated, or its sha256 isn't the expected one."""
 
     code = "weights.corrupt"
-    advice = "Fetch the file again and compare its size and sha256 with docs/weights.md."
+    advice = "Fetch it again with `gpen-archive weights fetch`, or compare it with docs/weights.md."
 
 
 class TermsNotAccepted(CheckpointError):
     """The weights may be used only under terms that nobody has accepted yet."""
 
     code = "weights.terms_not_accepted"
-    advice = "Read the terms in README.md; if you accept them, set GPEN_ACCEPT_GPEN_TERMS=true."
+    advice = (
+        "Read the terms in docs/weights.md; if you accept them, run `gpen-archive weights fetch "
+        "NAME --accept-terms`, or for GPEN's set GPEN_ACCEPT_GPEN_TERMS=true."
+    )
+
+
+class WeightsUnavailable(CheckpointError):
+    """The weights can't be fetched: the address doesn't answer, or answers with an error."""
+
+    code = "weights.unavailable"
+    advice = (
+        "Check network and proxy, then fetch again: what came is kept. Or get the file yourself "
+        "and run `gpen-archive weights import FILE`."
+    )
+
+
+class WeightsFolderUnusable(CheckpointError):
+    """The weights folder can't be written or read, or is full."""
+
+    code = "weights.folder_unusable"
+    advice = "Free space, or name another folder with GPEN_WEIGHTS_DIR."
+
+
+class PartMissing(CheckpointError):
+    """The treatment asks for a parser or a background whose weights aren't here."""
+
+    code = "weights.part_missing"
+    advice = "See `gpen-archive weights list`, and fetch what is missing."
 
 
 class ImageError(GpenError):

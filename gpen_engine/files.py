@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gpen_engine.errors import CheckpointError
+from gpen_engine.errors import WeightsFolderUnusable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_FOLDER = frozenset({errno.EEXIST, errno.ENOTDIR})
@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write; it takes the name when the block ends, and is gone if the block fails.
 
     Raises:
-        CheckpointError: it can't be written.
+        WeightsFolderUnusable: it can't be written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -60,19 +60,19 @@ def digest_of(path: Path) -> str:
     """Return a file's sha256 in hexadecimal.
 
     Raises:
-        CheckpointError: it can't be read.
+        WeightsFolderUnusable: it can't be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+        raise WeightsFolderUnusable(f"{path} can't be read: {error.strerror}") from error
 
 
-def unwritable(path: Path, error: OSError) -> CheckpointError:
+def unwritable(path: Path, error: OSError) -> WeightsFolderUnusable:
     """Return the error to raise when the system refuses to write a weights file."""
     if error.errno in _FULL:
-        return CheckpointError(f"there is no room left for {path}: free some space, then try again")
+        return WeightsFolderUnusable(f"there is no room left for {path}")
     if error.errno in _NO_FOLDER:
-        return CheckpointError(f"{path} can't be written: {path.parent} isn't a folder")
-    return CheckpointError(f"{path} can't be written: {error.strerror}")
+        return WeightsFolderUnusable(f"{path} can't be written: {path.parent} isn't a folder")
+    return WeightsFolderUnusable(f"{path} can't be written: {error.strerror}")

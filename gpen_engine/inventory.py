@@ -11,7 +11,11 @@ from pathlib import Path
 
 from gpen_engine import terms
 from gpen_engine.download import PART
-from gpen_engine.errors import CheckpointCorrupt, CheckpointError
+from gpen_engine.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    WeightsFolderUnusable,
+)
 from gpen_engine.files import digest_of, replacing, set_aside
 from gpen_engine.registry import KNOWN, KnownWeights
 from gpen_engine.weights import find_in, known_by_hash
@@ -78,7 +82,7 @@ def verify(folder: Path) -> Iterator[Verified]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise CheckpointError(f"{folder} can't be read: {error.strerror}") from error
+        raise WeightsFolderUnusable(f"{folder} can't be read: {error.strerror}") from error
     for path in paths:
         if not path.name.startswith(".") and not path.name.endswith(terms.SUFFIX):
             yield _verify_file(path)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpen_engine.align import view_of
 from gpen_engine.background import Background
 from gpen_engine.batch import Answer
 from gpen_engine.devices import device_name
-from gpen_engine.errors import CheckpointCorrupt, ImageError
+from gpen_engine.errors import ImageError, PartMissing
 from gpen_engine.faces import (
     Detail,
     Face,
@@ -136,7 +137,7 @@ class Restorer:
 
         Raises:
             ImageError: the arrays aren't such pictures, or the treatment isn't possible with them.
-            CheckpointCorrupt: the treatment asks for a parser or a background without weights.
+            PartMissing: the treatment asks for a parser or a background without weights.
             OutOfMemory: a single face doesn't fit on the device.
         """
         return self.restore_many([image], treatment, protected=[protected])[0]
@@ -290,7 +291,7 @@ class Restorer:
         if not scale:
             return work.image
         if self._background is None:
-            raise CheckpointCorrupt("a background is asked for, and its weights aren't here")
+            raise PartMissing("a background is asked for, and its weights aren't here")
 
         def note_tiles(tile_px: int) -> None:
             work.notes.append(f"out of memory: tiles of {tile_px} px restored the background")
@@ -309,7 +310,7 @@ class Restorer:
         if parser is None:
             return lambda face: soft_face_mask(face.shape[-1])
 
-        def parsed(face: Tensor) -> np.ndarray:
+        def parsed(face: Tensor) -> NDArray[np.float32]:
             with self._turn:
                 return parser.masks(face[None])[0]
 
@@ -319,7 +320,7 @@ class Restorer:
         if kind is MaskKind.SOFT:
             return None
         if kind is MaskKind.PARSED and self._parser is None:
-            raise CheckpointCorrupt("parsed masks are asked for, and no parser's weights are here")
+            raise PartMissing("parsed masks are asked for, and no parser's weights are here")
         return self._parser
 
 

@@ -10,19 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gpen_engine.align import scale_of, similarity, template
+from gpen_engine.align import invert, scale_of, similarity, template
 from gpen_engine.boxes import share_inside, side_px
 from gpen_engine.faces import Face, FacePolicy, LargeFaces, Mask, Point, Reason
 
 _NESTED_SHARE = 0.6
 _NESTED_SIDE = 0.6
 """A box that lies by such a share in one whose side it has at most so much of is a part of it."""
-_CUT_SHARE = 0.25
-"""A face of whose box so much lies outside the picture is cut off."""
+_FACE_RADIUS = 1.15
+"""From the middle of the landmarks, in distances of the eyes: brows, cheeks and lips, not the hair.
+The detector's box won't do: where the picture ends, it ends."""
+_CUT_SHARE = 0.1
+"""A face of which so much lies outside the picture is cut off."""
 _PROFILE_MISFIT = 0.25
 """Turned by about 60 degrees or more: the further eye is hidden, or nearly."""
 _PROTECTED_SHARE = 0.95
+_SIZE_PX = 168
+"""Any size of an aligned face does for measuring: results are shares."""
+_STEPS = np.linspace(-1.0, 1.0, 31)
+_SQUARE = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(-1, 2)
+_DISK = _SQUARE[np.hypot(_SQUARE[:, 0], _SQUARE[:, 1]) <= 1.0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,7 @@ def misfit(landmarks: Sequence[Point]) -> float:
     landmarks and the template's, in shares of the template's distance between the eyes: about 0.05
     for a face seen from the front, 0.2 for one turned by half, 0.4 for a full profile.
     """
-    size = 100
-    matrix, aim = similarity(landmarks, size), template(size)
+    matrix, aim = similarity(landmarks, _SIZE_PX), template(_SIZE_PX)
     aligned = np.asarray(landmarks, np.float64) @ matrix[:, :2].T + matrix[:, 2]
     distance = math.sqrt(float(((aligned - aim) ** 2).sum(axis=1).mean()))
     return distance / math.dist(aim[0], aim[1])
@@ -123,13 +131,9 @@ def _is_cut_off(case: _Case) -> bool:
 
     Without both eyes no policy can have it restored: the network would have to make them up.
     """
-    eyes, others = case.face.landmarks[:2], case.face.landmarks[2:]
-    if not all(_is_in(point, case.shape) for point in eyes):
+    if not _are_in(np.array(case.face.landmarks[:2]), case.shape).all():
         return True
-    height, width = case.shape[:2]
-    outside = 1.0 - share_inside(case.face.box, (-0.5, -0.5, width - 0.5, height - 0.5))
-    cut = outside > _CUT_SHARE or not all(_is_in(point, case.shape) for point in others)
-    return cut and not case.policy.cut_off
+    return not case.policy.cut_off and _share_outside(case.face, case.shape) > _CUT_SHARE
 
 
 def _is_profile(case: _Case) -> bool:
@@ -154,5 +158,17 @@ _RULES: tuple[tuple[Reason, Callable[[_Case], bool]], ...] = (
 )
 
 
-def _is_in(point: Point, shape: tuple[int, ...]) -> bool:
-    return -0.5 <= point[0] <= shape[1] - 0.5 and -0.5 <= point[1] <= shape[0] - 0.5
+def _share_outside(face: Face, shape: tuple[int, ...]) -> float:
+    """Return how much of a face lies outside the picture, 0 to 1."""
+    aim = template(_SIZE_PX)
+    radius = _FACE_RADIUS * math.dist(aim[0], aim[1])
+    spots = aim.mean(axis=0) + radius * _DISK
+    back = invert(similarity(face.landmarks, _SIZE_PX))
+    return 1.0 - float(_are_in(spots @ back[:, :2].T + back[:, 2], shape).mean())
+
+
+def _are_in(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell of each of `(N, 2)` points whether the picture has it."""
+    height, width = shape[:2]
+    inside = (points >= -0.5) & (points <= (width - 0.5, height - 0.5))
+    return np.asarray(inside.all(axis=1))

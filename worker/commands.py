@@ -14,8 +14,8 @@ import torch
 import typer
 
 from gpen_engine import GpenError
-from gpen_engine.facexlib_shim import import_torchvision
 from gpen_engine.faces import Point
+from gpen_engine.facexlib_shim import import_torchvision
 from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing
 from jobs.recipe import Output, Recipe
 from jobs.schema import sidecar_key
@@ -74,7 +74,7 @@ def restore(
     ] = None,
     keep_mask: Annotated[
         Path | None,
-        typer.Option(metavar="MASK", help="A picture of the same size: where it is white, IN stays."),
+        typer.Option(metavar="MASK", help="A picture of IN's size: where it is white, IN stays."),
     ] = None,
     recipe: Recipe,
 ) -> None:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpen_engine import download, inventory
-from gpen_engine.errors import CheckpointCorrupt, CheckpointError, TermsNotAccepted
+from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted, WeightsFolderUnusable
 from gpen_engine.inventory import Verdict, Verified, Whereabouts
 from gpen_engine.weights import (
     GPEN_TERMS,
@@ -29,7 +29,6 @@ from gpen_engine.weights import (
     KnownWeights,
     accept,
     acceptance,
-    default_folder,
     find_in,
     known_by_name,
     terms_accepted,
@@ -57,7 +56,7 @@ AcceptOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, _with_recipe: object = None) -> None:
     """Add `weights` and its four commands to the command line."""
     group = typer.Typer(
         name="weights", help="Say which weights there are, and get them.", no_args_is_help=True
@@ -135,9 +134,9 @@ def import_file(
 
 def _folder(given: Path | None) -> tuple[Path, WorkerSettings]:
     settings = WorkerSettings.from_environment()
-    place = given or settings.weights_dir or default_folder()
+    place = given or settings.weights_dir
     if place is None:
-        raise CheckpointError("there is no weights folder: name one with GPEN_WEIGHTS_DIR")
+        raise WeightsFolderUnusable("there is no weights folder: name one with GPEN_WEIGHTS_DIR")
     return place, settings
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import gpen_engine
 from gpen_engine.cache import CacheFolder
+from gpen_engine.weights import GPEN_TERMS
 from jobs.ledger import Ledger
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
@@ -42,7 +43,7 @@ def load_engine(settings: WorkerSettings) -> gpen_engine.Restorer:
         device=settings.device,
         precision=settings.precision,
         folder=settings.weights_dir,
-        accept_terms=settings.accept_gpen_terms,
+        accept_terms=GPEN_TERMS if settings.accept_gpen_terms else False,
         vram_limit_bytes=settings.vram_limit,
         background=settings.background,
         cache=CacheFolder(settings.face_cache, settings.face_cache_limit)

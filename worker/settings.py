@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpen_engine.weights import default_folder
 from jobs.errors import SettingsInvalid
 from jobs.settings import describe
 
@@ -21,7 +22,7 @@ class WorkerSettings(BaseSettings):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     vram_limit: ByteSize | None = Field(default=None, gt=0)
     weights: str = "compact"
-    weights_dir: Path | None = None
+    weights_dir: Path | None = Field(default_factory=default_folder)
     background: Path | None = None
     accept_gpen_terms: bool = False
     face_cache: Path | None = None

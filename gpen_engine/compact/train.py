@@ -121,7 +121,8 @@ def grow_from(model: GpenGenerator, small: GpenGenerator) -> None:
         pair = slice(width // 2 + 2 * colour, width // 2 + 2 * colour + 2)
         own_pair = slice(own_width // 2 + 2 * colour, own_width // 2 + 2 * colour + 2)
         # What training has made of the identity's gain goes with it.
-        learned = exit_[0, colour, pair].abs() * trained[f"{below}.modulation.bias"][pair, None, None]
+        styles = trained[f"{below}.modulation.bias"][pair, None, None]
+        learned = exit_[0, colour, pair].abs() * styles
         gain = learned.mean() * passed * entry[2 * colour, colour] / 3**0.5 * _PAIR / width**0.5
         own[0, colour, own_pair] *= gain
         exit_[0, colour, pair] = 0.0

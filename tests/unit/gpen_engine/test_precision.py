@@ -25,7 +25,7 @@ def test_a_card_computes_in_float16_where_that_is_fast(monkeypatch, capability, 
     assert choose(CUDA) is expected
 
 
-def test_the_cpu_computes_in_float32():
+def test_every_cpu_computes_in_float32_so_that_all_give_the_same_picture():
     assert choose(CPU) is Precision.FP32
 
 
@@ -36,17 +36,22 @@ def test_a_wish_is_followed_without_asking_the_device(precision):
 
 
 def test_a_wish_for_an_unknown_precision_is_refused():
-    with pytest.raises(DeviceError, match="fp64"):
+    with pytest.raises(DeviceError, match=r"fp64.* auto, fp32, fp16, bf16"):
         choose(CPU, "fp64")
 
 
-def test_float16_runs_under_autocast_and_float32_does_not():
+@pytest.mark.parametrize("precision", Precision)
+def test_a_network_that_is_not_prepared_runs_in_its_precision(precision):
     x = torch.randn(2, 2)
 
-    with running(Precision.FP16, CPU):
-        assert (x @ x).dtype == torch.float16
-    with running(Precision.FP32, CPU):
-        assert (x @ x).dtype == torch.float32
+    with running(precision, CPU):
+        assert (x @ x).dtype == precision.dtype
+
+
+def test_a_precision_knows_its_tensors():
+    dtypes = [precision.dtype for precision in Precision]
+
+    assert dtypes == [torch.float32, torch.float16, torch.bfloat16]
 
 
 def test_each_sample_is_judged_alone():
