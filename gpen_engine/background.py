@@ -5,7 +5,6 @@ as large, at its own depth. It is a matter of taste and off unless asked for: ev
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 from gpen_engine.checkpoint import hash_file, read_tensors, unwrap
 from gpen_engine.devices import device_errors
 from gpen_engine.errors import CheckpointCorrupt, CheckpointError
-from gpen_engine.faces import Pixels
+from gpen_engine.faces import ModelIdentity, Pixels
 from gpen_engine.precision import Precision
 from gpen_engine.spandrel_shim import ImageNetwork, load_network
 from gpen_engine.tiling import run_tiled
@@ -33,14 +32,6 @@ _SMALLEST_TILE_PX = 160
 _ROWS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class BackgroundIdentity:
-    """Which background network, exactly."""
-
-    name: str
-    sha256: str
-
-
 class Background:
     """A super-resolution or restoration network on one device.
 
@@ -55,7 +46,7 @@ class Background:
     def __init__(
         self,
         network: ImageNetwork,
-        identity: BackgroundIdentity,
+        identity: ModelIdentity,
         *,
         device: torch.device,
         precision: Precision = Precision.FP32,
@@ -175,7 +166,7 @@ def load_background(
     tensors = unwrap(read_tensors(file), name=file.name)
     with device_errors(f"the weights of {file.name} on {device}"):
         network = load_network(tensors, name=file.name, device=device)
-    identity = BackgroundIdentity(known.name if is_known else file.name, sha256)
+    identity = ModelIdentity(known.name if is_known else file.name, sha256)
     return Background(network, identity, device=device, precision=precision, tile_px=tile_px)
 
 

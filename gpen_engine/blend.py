@@ -27,7 +27,8 @@ from gpen_engine.finish import (
 
 # In shares of the crop's side in the photograph, which is 4.8 times the distance of the eyes.
 _TEXTURE_RADIUS = 0.006
-_FEATHER = 0.02
+_FEATHER = 0.05
+_FEATHER_LEAST_PX = 4.0
 _DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
 
 
@@ -89,7 +90,7 @@ def make_patch(
         change = _grained(image, view, change, weight, region)
     weight = weight * np.float32(finish.strength)
     if protected is not None:
-        weight = weight * _open(protected, region, max(_FEATHER * view.side_px, 2.0))
+        weight = weight * _open(protected, region, max(_FEATHER * view.side_px, _FEATHER_LEAST_PX))
     detail = Detail.PHOTOGRAPH if view.scale < 1.0 else Detail.NETWORK
     return _trimmed(Patch(region, change, weight, detail))
 
@@ -153,8 +154,8 @@ def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> NDArray
 def _weighted(patch: Patch, part: tuple[slice, slice]) -> Picture:
     change, weight = patch.change[part], patch.weight[part]
     if change.shape[2] == 1:
-        return np.asarray(cv2.merge([cv2.multiply(change[..., 0], weight)] * 3), np.float32)
-    return np.asarray(cv2.multiply(change, cv2.merge([weight] * 3)), np.float32)
+        return np.asarray(cv2.merge([change[..., 0] * weight] * 3), np.float32)
+    return np.asarray(cv2.multiply(change, cv2.merge([weight] * 3), dtype=cv2.CV_32F), np.float32)
 
 
 def _open(protected: Mask, region: Region, feather_px: float) -> Picture:

@@ -58,7 +58,14 @@ def load(
     parser = load_parser(chosen, folder=folder)
     if parser is not None:
         require_terms(parser.identity.sha256, accepted=accept_terms, folder=folder)
-    forward = FaceForward(model, planner, wish=precision, turn=turn, cache=cache)
+    forward = FaceForward(
+        model,
+        planner,
+        wish=precision,
+        turn=turn,
+        cache=cache,
+        beside_bytes=parser.needed_bytes if parser else 0,
+    )
     return Restorer(
         forward=forward,
         finder=Finder(load_detector(chosen, folder=folder), turn=turn),

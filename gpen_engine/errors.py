@@ -22,14 +22,17 @@ class CheckpointError(GpenError):
 
 
 class CheckpointUnknown(CheckpointError):
-    """The file holds weights, but not those of a network of this family."""
+    """The file holds weights, but not those of a network that does this work."""
 
     code = "weights.unknown"
-    advice = "Give a GPEN generator: GPEN-BFR-256, -512, -1024, -2048 or gpen-compact."
+    advice = (
+        "Give a weights file of a kind that docs/weights.md lists, or RESTORER:FILE for a "
+        "plug-in's."
+    )
 
 
 class CheckpointMismatch(CheckpointError):
-    """A GPEN checkpoint with missing, extra or wrongly shaped tensors."""
+    """A checkpoint of a known network with missing, extra or wrongly shaped tensors."""
 
     code = "weights.mismatch"
     advice = (
@@ -52,6 +55,13 @@ class TermsNotAccepted(CheckpointError):
         "Read the terms in docs/weights.md; if you accept them, run `gpen-archive weights fetch "
         "NAME --accept-terms`, or for GPEN's set GPEN_ACCEPT_GPEN_TERMS=true."
     )
+
+
+class RestorerUnavailable(CheckpointError):
+    """A restorer isn't installed, or its plug-in is broken."""
+
+    code = "restorer.unavailable"
+    advice = "Install or repair what the message names; docs/restorers.md lists the restorers."
 
 
 class WeightsUnavailable(CheckpointError):

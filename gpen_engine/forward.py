@@ -28,6 +28,7 @@ class FaceForward:
         wish: the precision asked for, "auto" for the best that fits.
         turn: held while the device works.
         cache: where restored faces are kept; None keeps none.
+        beside_bytes: what else has to have room on the device at the same time.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class FaceForward:
         wish: str = "auto",
         turn: threading.Lock,
         cache: CacheFolder | None = None,
+        beside_bytes: int = 0,
     ) -> None:
         self.model = model
-        network, self.plan = planner.plan(model, wish)
+        network, self.plan = planner.plan(model, wish, beside_bytes=beside_bytes)
         ladder = PrecisionLadder(
             network,
             self.plan.precision,
@@ -50,7 +52,7 @@ class FaceForward:
         self._batcher = FaceBatcher(
             ladder, limit=lambda: planner.batch, shrink=planner.shrink, device=turn
         )
-        key = (model.sha256, self.plan.precision.value, planner.device.type)
+        key = (model.name, model.sha256, self.plan.precision.value, planner.device.type)
         self._cache = FaceCache(cache, network=key) if cache is not None else None
 
     def __call__(self, faces: Sequence[Tensor]) -> list[Answer]:

@@ -45,6 +45,7 @@ class PreparedGenerator:
         """Prepare the weights; `model` isn't changed, and not needed any more afterwards."""
         self._config = config = model.config
         self._device = device
+        self._precision = precision
         self._dtype = precision.dtype
         weights = _Weights(model, device=device, dtype=precision.dtype)
         with torch.no_grad():
@@ -74,6 +75,11 @@ class PreparedGenerator:
         return self._config.size
 
     @property
+    def precision(self) -> Precision:
+        """What its convolutions compute in."""
+        return self._precision
+
+    @property
     def weights_bytes(self) -> int:
         """Memory that the weights take on the device."""
         return self._weights_bytes
@@ -81,24 +87,26 @@ class PreparedGenerator:
     def activation_bytes(self, batch: int) -> int:
         """Return an upper bound of the memory that a forward pass takes above the weights.
 
-        It counts every tensor alive at the worst moment: the features still needed, three buffers
-        of the level at work, pictures, styles.
+        It counts every tensor alive at the worst moment. At a level those are the features that are
+        still needed, the coarser picture, and three buffers, or two and the level's picture twice.
         """
-        config = self._config
+        config, item = self._config, self._dtype.itemsize
         # A transposed convolution's output has a row and a column more than its level.
         buffers = {
-            side: config.channels(side) * (side + 1) ** 2 * self._dtype.itemsize
-            for side in _sides(config.size)
+            side: config.channels(side) * (side + 1) ** 2 * item for side in _sides(config.size)
         }
         features = {side: buffers[side] for side in _sides(config.input_size)}
         encoding = sum(features.values()) + buffers[config.input_size]
-        generating = max(
-            sum(kept for side, kept in features.items() if side >= at_work) + 3 * buffer
-            for at_work, buffer in buffers.items()
-        )
-        picture = 3 * config.size**2 * torch.float32.itemsize
-        sample = max(encoding, generating) + 3 * picture + self._styles.activation_bytes
-        return self._at_once(batch) * sample + 2 * batch * picture + _SCRATCH_BYTES
+        generating = 0
+        for side, buffer in buffers.items():
+            picture = 3 * side**2 * torch.float32.itemsize
+            kept = sum(feature for other, feature in features.items() if other >= side)
+            work = max(3 * buffer, 2 * buffer + 2 * picture) + picture // 4
+            generating = max(generating, kept + work)
+        at_once = self._at_once(batch)
+        sample = max(encoding, generating) + self._styles.activation_bytes
+        answers = 2 * batch * picture if at_once < batch else 0
+        return at_once * sample + answers + _SCRATCH_BYTES
 
     def __call__(self, x: Tensor) -> Tensor:
         """Restore aligned faces.

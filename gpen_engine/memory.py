@@ -24,8 +24,8 @@ _RESERVE_BYTES = 192 << 20
 """Kept for the detector's tiles, the driver's workspaces and the allocator's rounding."""
 _SHARE = 0.9
 """Of the free memory: what is measured now isn't all there a second later."""
-_TILE_BYTES_PER_PIXEL = 6000
-"""Peak of Real-ESRGAN's compact network at four times the size, float32, measured on the CPU."""
+_TILE_BYTES_PER_PIXEL = 2000
+"""About twice what Real-ESRGAN's compact network takes at four times the size, in float32."""
 _TILES_PX = (1024, 768, 512, 384, 256, 192, 128)
 
 
@@ -89,19 +89,28 @@ class MemoryPlanner:
             share = min(1.0, limit_bytes / self.budget.total_bytes)
             torch.cuda.set_per_process_memory_fraction(share, device)
         self._batch = 1
+        self._beside_bytes = 0
 
     @property
     def batch(self) -> int:
         """Faces that go through one forward pass."""
         return self._batch
 
-    def plan(self, model: FaceModel, wish: str = "auto") -> tuple[FaceNetwork, Plan]:
+    def plan(
+        self, model: FaceModel, wish: str = "auto", *, beside_bytes: int = 0
+    ) -> tuple[FaceNetwork, Plan]:
         """Put a model on the device in the best precision that fits, and choose batch and tile.
+
+        Args:
+            model: the face network.
+            wish: the precision asked for.
+            beside_bytes: what else has to have room at the same time.
 
         Raises:
             OutOfMemory: not even one face fits, in no precision that the wish allows.
             DeviceError: the wish is no precision.
         """
+        self._beside_bytes = beside_bytes
         first = choose(self.device, wish)
         # Half the bytes, where that is slower than float32 but still right.
         narrower = [Precision.FP16] if wish == "auto" and self.device.type == "cuda" else []
@@ -112,7 +121,7 @@ class MemoryPlanner:
             needed = network.weights_bytes + network.activation_bytes(1)
             if needed <= self._usable_bytes:
                 self._batch = self._largest_batch(network)
-                plan = Plan(precision, self._batch, self._tile_px(network))
+                plan = Plan(network.precision, self._batch, self._tile_px(network))
                 _log.info("engine.planned", extra={"plan": plan, "budget": self.budget})
                 return network, plan
         raise OutOfMemory(
@@ -134,7 +143,8 @@ class MemoryPlanner:
 
     @property
     def _usable_bytes(self) -> int:
-        return max(0, int(self.budget.free_bytes * _SHARE) - _RESERVE_BYTES)
+        kept = _RESERVE_BYTES + self._beside_bytes
+        return max(0, int(self.budget.free_bytes * _SHARE) - kept)
 
     def _largest_batch(self, network: FaceNetwork) -> int:
         room = self._usable_bytes - network.weights_bytes

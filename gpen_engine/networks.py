@@ -29,6 +29,11 @@ class FaceNetwork(Protocol):
         ...
 
     @property
+    def precision(self) -> Precision:
+        """What it computes in; not what was asked for, where it can't do that."""
+        ...
+
+    @property
     def weights_bytes(self) -> int:
         """Memory that the weights take on the device."""
         ...

@@ -47,7 +47,7 @@ class _Patch:
     region: Region
 
 
-def working_picture(image: Pixels, background: Picture | None) -> Picture:
+def working_picture(image: Pixels, background: Pixels | None) -> Picture:
     """Return the picture in which faces are looked for: the photograph, at the background's size.
 
     Raises:
@@ -69,7 +69,7 @@ def restore_compatibly(
     size: int,
     parser: Callable[[Tensor], NDArray[np.bool_]] | None = None,
     strength: float = 1.0,
-    background: Picture | None = None,
+    background: Pixels | None = None,
 ) -> tuple[Picture, list[Region | None]]:
     """Restore faces as the published pipeline does.
 
@@ -94,7 +94,7 @@ def restore_compatibly(
         ImageError: the picture or the background isn't 8-bit RGB.
     """
     picture = working_picture(image, background)
-    canvas = picture if background is None else background
+    canvas = picture if background is None else _require_8_bit(background)
     result = canvas.copy()
     patches: list[_Patch] = []
     regions: list[Region | None] = []

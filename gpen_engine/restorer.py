@@ -6,13 +6,12 @@ enlarged, the same shape. Torch's door is `restore_faces`.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gpen_engine.align import view_of
@@ -22,7 +21,6 @@ from gpen_engine.devices import device_name
 from gpen_engine.errors import ImageError, PartMissing
 from gpen_engine.faces import (
     Detail,
-    Face,
     FaceOutcome,
     LargeFaces,
     Mask,
@@ -30,6 +28,7 @@ from gpen_engine.faces import (
     Pixels,
     Reason,
     Restoration,
+    Template,
     Treatment,
 )
 from gpen_engine.finder import Finder
@@ -40,43 +39,13 @@ from gpen_engine.parse import FaceParser
 from gpen_engine.putback import AlignedFace, Masks, put_back
 from gpen_engine.reference import restore_compatibly, working_picture
 from gpen_engine.select import refusals
+from gpen_engine.work import Work, check_picture
 
+_Result = TypeVar("_Result")
 _DOUBTFUL = 0.8
 """Finds down to this share of the policy's score are listed, with a reason, but not restored."""
 _LARGEST_CLOSEUP = 4
 """A face is restored in tiles at most at so many times the network's size."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """One picture on its way."""
-
-    image: Pixels
-    protected: Mask | None
-    timings: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    reasons: dict[Face, Reason | None] = field(default_factory=dict)
-    aligned: list[AlignedFace] = field(default_factory=list)
-
-    @property
-    def chosen(self) -> list[Face]:
-        """The faces that the policy lets through, the most certain first."""
-        return [face for face, reason in self.reasons.items() if reason is None]
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add what the block takes to a step."""
-        start = time.perf_counter()
-        yield
-        self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - start
-
-    def result(self, image: Pixels, outcomes: dict[Face, FaceOutcome]) -> Restoration:
-        """Return the restoration: what became of each find, in the finds' order."""
-        faces = tuple(
-            outcomes.get(face) or FaceOutcome(face, restored=False, reason=reason)
-            for face, reason in self.reasons.items()
-        )
-        return Restoration(image, faces, self.timings, tuple(dict.fromkeys(self.notes)))
 
 
 class Restorer:
@@ -156,9 +125,9 @@ class Restorer:
         """
         treatment = treatment or Treatment()
         masks = protected or [None] * len(images)
-        works = [_Work(image, mask) for image, mask in zip(images, masks, strict=True)]
+        works = [Work(image, mask) for image, mask in zip(images, masks, strict=True)]
         for work in works:
-            _check(work.image, work.protected)
+            check_picture(work.image, work.protected)
         if treatment.compatible:
             return [self._restore_compatibly(work, treatment) for work in works]
         for work in works:
@@ -198,7 +167,7 @@ class Restorer:
                 faces[index] = answer.face.clamp(-1, 1)
         return faces
 
-    def _find(self, work: _Work, picture: Pixels, treatment: Treatment) -> None:
+    def _find(self, work: Work, picture: Pixels, treatment: Treatment) -> None:
         """Look for faces in a picture and choose among them."""
         policy = treatment.faces
         with work.timed("detect"):
@@ -210,7 +179,7 @@ class Restorer:
             )
         work.notes += [note] if note else []
 
-    def _align(self, work: _Work, treatment: Treatment) -> None:
+    def _align(self, work: Work, treatment: Treatment) -> None:
         """Cut the chosen faces out, as large as the network takes them."""
         model, lens = self._forward.model, treatment.finish.lens
         with work.timed("align"):
@@ -228,7 +197,7 @@ class Restorer:
                 view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
                 work.aligned.append(AlignedFace(face, view, view.crop(work.image)))
 
-    def _answer(self, faces: Sequence[tuple[AlignedFace, _Work]]) -> list[Answer]:
+    def _answer(self, faces: Sequence[tuple[AlignedFace, Work]]) -> list[Answer]:
         """Restore aligned faces: those of the network's size together, larger ones in tiles."""
         side = self._forward.model.input_size
         tensors = [_to_tensor(face, work.image) for face, work in faces]
@@ -238,7 +207,7 @@ class Restorer:
         ]
 
     def _finish(
-        self, work: _Work, treatment: Treatment, answers: dict[AlignedFace, Answer]
+        self, work: Work, treatment: Treatment, answers: dict[AlignedFace, Answer]
     ) -> Restoration:
         """Put the answers back."""
         canvas = self._canvas(work, treatment)
@@ -257,21 +226,25 @@ class Restorer:
                 outcomes[aligned.face] = replace(outcomes[aligned.face], redone_in_float32=True)
         return work.result(image, outcomes)
 
-    def _restore_compatibly(self, work: _Work, treatment: Treatment) -> Restoration:
+    def _restore_compatibly(self, work: Work, treatment: Treatment) -> Restoration:
         """Do everything as the published pipeline does, which looks for faces at the final size."""
         if work.protected is not None:
             raise ImageError("the compatible way knows no protected areas")
-        canvas = self._canvas(work, treatment)
-        background = canvas if treatment.background_scale else None
-        self._find(work, working_picture(work.image, background), treatment)
+        if self._forward.model.template is not Template.GPEN:
+            raise ImageError("the compatible way is GPEN's: no other network's faces fit it")
+        picture = working_picture(work.image, None)
+        background = self._canvas(work, treatment) if treatment.background_scale else None
+        if background is not None:
+            picture = working_picture(work.image, background)
+        self._find(work, picture, treatment)
         parser = self._chosen_parser(treatment.finish.mask)
         with work.timed("forward"):
             image, regions = restore_compatibly(
                 work.image,
                 work.chosen,
                 self.restore_faces,
-                size=self.size,
-                parser=parser.face_area if parser else None,
+                size=self._forward.model.input_size,
+                parser=self._in_turn(parser.face_area) if parser else None,
                 strength=treatment.finish.strength,
                 background=background,
             )
@@ -285,7 +258,7 @@ class Restorer:
             },
         )
 
-    def _canvas(self, work: _Work, treatment: Treatment) -> Pixels:
+    def _canvas(self, work: Work, treatment: Treatment) -> Pixels:
         """Return what faces are pasted onto: the photograph, or its restored background."""
         scale = treatment.background_scale
         if not scale:
@@ -310,11 +283,17 @@ class Restorer:
         if parser is None:
             return lambda face: soft_face_mask(face.shape[-1])
 
-        def parsed(face: Tensor) -> NDArray[np.float32]:
-            with self._turn:
-                return parser.masks(face[None])[0]
+        masks = self._in_turn(parser.masks)
+        return lambda face: masks(face[None])[0]
 
-        return parsed
+    def _in_turn(self, work: Callable[[Tensor], _Result]) -> Callable[[Tensor], _Result]:
+        """Return what holds the device while it works."""
+
+        def alone(faces: Tensor) -> _Result:
+            with self._turn:
+                return work(faces)
+
+        return alone
 
     def _chosen_parser(self, kind: MaskKind) -> FaceParser | None:
         if kind is MaskKind.SOFT:
@@ -322,21 +301,6 @@ class Restorer:
         if kind is MaskKind.PARSED and self._parser is None:
             raise PartMissing("parsed masks are asked for, and no parser's weights are here")
         return self._parser
-
-
-def _check(image: object, protected: object) -> None:
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"expected a (H, W, 3) array, found {type(image).__name__}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"expected a (H, W, 3) array, found shape {image.shape}")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"expected uint8 or uint16, found {image.dtype}")
-    if protected is None:
-        return
-    if not isinstance(protected, np.ndarray) or protected.dtype != np.bool_:
-        raise ImageError("protected areas are a (H, W) bool array")
-    if protected.shape != image.shape[:2]:
-        raise ImageError(f"the protected areas {protected.shape} don't fit {image.shape[:2]}")
 
 
 def _to_tensor(aligned: AlignedFace, image: Pixels) -> Tensor:

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from gpen_engine.checkpoint import load_generator
-from gpen_engine.errors import CheckpointError, CheckpointUnknown, GpenError
+from gpen_engine.errors import CheckpointUnknown, GpenError, RestorerUnavailable
 from gpen_engine.networks import FaceModel, GpenModel
 from gpen_engine.weights import CODEFORMER_0_1_0, GFPGAN_1_4
 
@@ -54,7 +54,7 @@ def find(name: str) -> Factory:
     """Return the factory of a restorer.
 
     Raises:
-        CheckpointError: there is none of this name, there are two, or it can't be imported.
+        RestorerUnavailable: there is none of this name, there are two, or it can't be imported.
     """
     return _factory_of(name)[0]
 
@@ -95,7 +95,7 @@ def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
     except GpenError:
         raise
     except Exception as error:
-        raise CheckpointError(
+        raise RestorerUnavailable(
             f"the restorer {name!r} ({origin}) failed at {weights.path.name}: {_said(error)}"
         ) from error
     return _checked(model, weights, f"the restorer {name!r} ({origin})")
@@ -112,18 +112,18 @@ def _factory_of(name: str) -> tuple[Factory, str]:
         return _gpen, "built in"
     entries = list(entry_points(group=GROUP, name=name))
     if not entries:
-        raise CheckpointError(f"no restorer is called {name!r}; there are {', '.join(names())}")
+        raise RestorerUnavailable(f"no restorer is called {name!r}; there are {', '.join(names())}")
     origins = sorted({_origin(entry) for entry in entries})
     if len(origins) > 1:
-        raise CheckpointError(f"several restorers are called {name!r}: {' and '.join(origins)}")
+        raise RestorerUnavailable(f"several restorers are called {name!r}: {' and '.join(origins)}")
     try:
         factory = entries[0].load()
     except Exception as error:
-        raise CheckpointError(
+        raise RestorerUnavailable(
             f"the restorer {name!r} ({origins[0]}) can't be imported: {_said(error)}"
         ) from error
     if not callable(factory):
-        raise CheckpointError(
+        raise RestorerUnavailable(
             f"the restorer {name!r} ({origins[0]}): {entries[0].value} isn't callable"
         )
     return factory, origins[0]
@@ -136,9 +136,11 @@ def _checked(model: FaceModel, weights: WeightsFile, who: str) -> FaceModel:
     """
     lacking = [attribute for attribute in _PROMISED if not hasattr(model, attribute)]
     if lacking:
-        raise CheckpointError(f"{who} returned no face model: it lacks {', '.join(lacking)}")
+        raise RestorerUnavailable(f"{who} returned no face model: it lacks {', '.join(lacking)}")
     if model.sha256 != weights.sha256:
-        raise CheckpointError(f"{who} says that {weights.path.name} has another hash than it has")
+        raise RestorerUnavailable(
+            f"{who} says that {weights.path.name} has another hash than it has"
+        )
     return model
 
 

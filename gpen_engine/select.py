@@ -85,8 +85,8 @@ def misfit(landmarks: Sequence[Point]) -> float:
     """Return how badly five points fit the template, however the face is rolled.
 
     It is the mean distance (root of the mean square) that the best similarity leaves between the
-    landmarks and the template's, in shares of the template's distance between the eyes: about 0.05
-    for a face seen from the front, 0.2 for one turned by half, 0.4 for a full profile.
+    landmarks and the template's, in shares of the template's distance between the eyes: 0.05 to
+    0.15 for faces seen from the front, 0.2 for one turned by half, 0.4 for a full profile.
     """
     matrix, aim = similarity(landmarks, _SIZE_PX), template(_SIZE_PX)
     aligned = np.asarray(landmarks, np.float64) @ matrix[:, :2].T + matrix[:, 2]
@@ -118,7 +118,7 @@ def _is_protected(case: _Case) -> bool:
     if case.protected is None:
         return False
     x0, y0, x1, y1 = (round(edge) for edge in case.face.box)
-    part = case.protected[max(y0, 0) : max(y1, 0) + 1, max(x0, 0) : max(x1, 0) + 1]
+    part = case.protected[max(y0, 0) : max(y1 + 1, 0), max(x0, 0) : max(x1 + 1, 0)]
     return part.size > 0 and float(part.mean()) >= _PROTECTED_SHARE
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gpen_engine.checkpoint import read_tensors, unwrap
-from gpen_engine.errors import CheckpointError, CheckpointMismatch, CheckpointUnknown
+from gpen_engine.errors import CheckpointMismatch, CheckpointUnknown, RestorerUnavailable
 from gpen_engine.faces import Template
 from gpen_engine.precision import Precision
 from gpen_engine.restorers import WeightsFile
@@ -160,7 +160,7 @@ def codeformer(weights: WeightsFile, *, fidelity: float = FIDELITY) -> SpandrelM
             usual becomes part of the model's name, for it decides pixels.
 
     Raises:
-        CheckpointError: `spandrel_extra_arches` isn't installed.
+        RestorerUnavailable: `spandrel_extra_arches` isn't installed.
         CheckpointCorrupt: the file can't be read.
         CheckpointUnknown: it isn't CodeFormer's.
         CheckpointMismatch: tensors are missing, too many, or of other shapes.
@@ -198,7 +198,7 @@ def _extra_architectures() -> ModuleType:
             warnings.simplefilter("ignore")
             return importlib.import_module("spandrel_extra_arches")
     except ImportError as error:
-        raise CheckpointError(
+        raise RestorerUnavailable(
             "CodeFormer's network isn't installed; it is under the S-Lab licence, for "
             "non-commercial use only: pip install 'gpen-archive[codeformer]'"
         ) from error

@@ -107,14 +107,15 @@ def find_generator(
         CheckpointCorrupt: the name is unknown and no such file exists, or the named file isn't in
             `folder`.
     """
-    known = next((entry for entry in GENERATORS if entry.name == str(weights).lower()), None)
+    networks = [entry for entry in KNOWN if entry.kind is Kind.FACE_NETWORK]
+    known = next((entry for entry in networks if entry.name == str(weights).lower()), None)
     if known is None:
         path = Path(weights)
         with suppress(RuntimeError):  # "~nobody/…" stays as it is, and isn't found
             path = path.expanduser()
         if path.is_file():
             return path, None
-        names = ", ".join(entry.name for entry in GENERATORS)
+        names = ", ".join(entry.name for entry in networks)
         raise CheckpointCorrupt(f"no weights file at {path}, and the known names are {names}")
     if known is COMPACT:
         return COMPACT_FILE, known

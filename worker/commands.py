@@ -89,7 +89,8 @@ def restore(
     stages.begin("fetch")
     data = _read(master)
     stages.begin("decode")
-    photograph = decode(data, max_pixels=worker.max_pixels)
+    scale = recipe.background_scale or 1
+    photograph = decode(data, max_pixels=worker.max_pixels // scale**2)
     by_hand: dict[str, object] = {"leave": treatment.faces.leave} if leave else {}
     protected = None
     if keep_mask is not None:

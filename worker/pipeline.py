@@ -66,8 +66,9 @@ def run(
     master = _fetch(masters, claim.key, max_pixels=max_pixels)
 
     stages.begin("decode")
-    photograph = decode(master, max_pixels=max_pixels)
-    key = derivative_key(claim.key, output_suffix(photograph, recipe.output))
+    scale = recipe.background_scale or 1
+    photograph = decode(master, max_pixels=max_pixels // scale**2)
+    key = derivative_key(claim.key, output_suffix(photograph, recipe.output, scale=scale))
     work = identity(sha256_of(master), recipe, engine.identity)
     delivered = _delivered_before(derivatives, key, work)
     if delivered is not None:

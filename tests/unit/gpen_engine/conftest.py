@@ -6,7 +6,7 @@ import skimage.data
 import torch
 
 import gpen_engine
-from gpen_engine.detect import Detector
+from gpen_engine.detect import Detector, load_detector
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,9 +22,9 @@ def engine() -> gpen_engine.Restorer:
 
 
 @pytest.fixture(scope="session")
-def detector(engine) -> Detector:
+def detector() -> Detector:
     """The shipped detector."""
-    return engine._detector
+    return load_detector(torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -233,8 +233,7 @@ def test_what_is_cut_out_comes_back_to_its_place(lens, eye_distance_px):
 @pytest.mark.parametrize("lens", [Lens(-0.2, 0.03), Lens(0.15)])
 def test_straight_lines_that_a_lens_bent_are_straight_in_the_crop(lens):
     shape = (600, 800)
-    straight = [(430.0, 150.0), (470.0, 150.0), (450.0, 175.0), (433.0, 200.0), (467.0, 200.0)]
-    marks = distorted(np.array(straight) + [150.0, -20.0], lens, shape)
+    marks = distorted(np.array(face_at(600.0, 155.0).landmarks), lens, shape)
     landmarks = [tuple(mark) for mark in marks]
     picture = photographed_grid(lens, shape, pitch_px=32)
 
@@ -242,7 +241,7 @@ def test_straight_lines_that_a_lens_bent_are_straight_in_the_crop(lens):
     ignored = view_of(landmarks, 256, shape=shape).crop(picture)[..., 0]
 
     assert bend_px(seen) < 0.3
-    assert bend_px(ignored) > 1.0
+    assert bend_px(ignored) > 0.75
 
 
 def photographed_grid(lens, shape, *, pitch_px):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_engine import background as module
-from gpen_engine.background import Background, BackgroundIdentity, load_background
+from gpen_engine.background import Background, load_background
 from gpen_engine.checkpoint import hash_file
 from gpen_engine.errors import (
     CheckpointCorrupt,
@@ -17,6 +17,7 @@ from gpen_engine.errors import (
     ImageError,
     OutOfMemory,
 )
+from gpen_engine.faces import ModelIdentity
 from gpen_engine.precision import Precision
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ class FakeNetwork:
 
 
 def make(network=None, **options):
-    identity = BackgroundIdentity("fake", "0" * 64)
+    identity = ModelIdentity("fake", "0" * 64)
     return Background(network or FakeNetwork(), identity, device=CPU, **options)
 
 
@@ -177,7 +178,7 @@ def test_a_users_own_file_is_loaded_and_known_by_its_hash(tmp_path):
 
     background = load_background(CPU, path=path, tile_px=200)
 
-    assert background.identity == BackgroundIdentity("mine.safetensors", hash_file(path))
+    assert background.identity == ModelIdentity("mine.safetensors", hash_file(path))
     assert background.tile_px == 200
     assert background.enhance(picture(), 2).shape == (100, 140, 3)
 
@@ -215,7 +216,7 @@ def real():
 
 @needs_real
 def test_the_known_weights_are_known_by_name(real):
-    assert real.identity == BackgroundIdentity("realesr-general-x4v3", hash_file(REAL))
+    assert real.identity == ModelIdentity("realesr-general-x4v3", hash_file(REAL))
 
 
 def steps(image):

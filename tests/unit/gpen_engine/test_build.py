@@ -1,12 +1,23 @@
 """`load`: devices, precisions, and what comes out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import gpen_engine
-from gpen_engine import CheckpointUnknown, DeviceError, build
-from gpen_engine.build import pick_device
+from gpen_engine import (
+    CheckpointUnknown,
+    DeviceError,
+    OutOfMemory,
+    TermsNotAccepted,
+    build,
+    weights,
+)
+from gpen_engine.devices import pick_device
 from gpen_engine.precision import Precision
+from gpen_engine.weights import COMPACT, COMPACT_FILE, How, accept
 
 
 @pytest.fixture
@@ -63,6 +74,42 @@ def test_weights_of_another_network_are_refused_before_anything_else_loads(tmp_p
 
     with pytest.raises(CheckpointUnknown):
         gpen_engine.load(path, device="banana")
+
+
+@pytest.mark.usefixtures("_light")
+def test_a_limit_that_holds_no_face_is_refused_before_any_work():
+    with pytest.raises(OutOfMemory, match="one face of 128 px needs"):
+        gpen_engine.load(device="cpu", vram_limit_bytes=100 << 20)
+
+
+@pytest.mark.usefixtures("_light")
+def test_the_terms_of_the_weights_are_part_of_the_identity(tmp_path, engine):
+    assert engine.identity.terms.startswith("Apache-2.0")
+    own = tmp_path / "mine.safetensors"
+    tensors = load_file(COMPACT_FILE)
+    tensors["generator.to_rgb1.bias"] += 0.5
+    save_file(tensors, own)
+
+    restorer = gpen_engine.load(own, device="cpu")
+
+    assert restorer.identity.weights == "mine.safetensors"
+    assert "unknown" in restorer.identity.terms
+
+
+@pytest.mark.usefixtures("_light")
+def test_weights_with_terms_say_how_these_were_accepted(tmp_path, monkeypatch):
+    asking = replace(COMPACT, name="asking", ask=True, terms="for tests only")
+    monkeypatch.setattr(weights, "known_by_hash", lambda _sha256: asking)
+    monkeypatch.setattr(build, "known_by_hash", lambda _sha256: asking)
+    with pytest.raises(TermsNotAccepted):
+        gpen_engine.load(device="cpu", folder=tmp_path)
+
+    now = gpen_engine.load(device="cpu", folder=tmp_path, accept_terms=True)
+    accept(tmp_path, asking, How.FLAG)
+    later = gpen_engine.load(device="cpu", folder=tmp_path)
+
+    assert now.identity.terms == "for tests only; accepted: for this process"
+    assert later.identity.terms.startswith("for tests only; accepted: flag at 20")
 
 
 @pytest.mark.gpu

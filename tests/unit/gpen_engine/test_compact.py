@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from gpen_engine.checkpoint import hash_file, load_generator
-from gpen_engine.compact import train
 from gpen_engine.compact.data import Crop, TrainingFaces, cut, load_crops, to_tensor
 from gpen_engine.compact.degrade import FIXED, Degradation, draw
 from gpen_engine.compact.evaluate import score
 from gpen_engine.compact.export import export
 from gpen_engine.compact.train import (
-    COMPACT,
     Plan,
     Trainer,
+    compact_config,
+    grow_from,
     restoration_loss,
     start_from_identity,
 )
@@ -224,7 +224,7 @@ def test_the_stream_of_training_faces_depends_on_the_seed_alone(faces):
 # Training.
 
 
-@pytest.mark.parametrize("config", [COMPACT, TINY], ids=["compact", "tiny"])
+@pytest.mark.parametrize("config", [compact_config(128), compact_config(256), TINY], ids=str)
 def test_the_network_starts_by_returning_its_input(config):
     torch.manual_seed(2)
     model = GpenGenerator(config)
@@ -233,6 +233,31 @@ def test_the_network_starts_by_returning_its_input(config):
 
     with torch.no_grad():
         torch.testing.assert_close(model(x), x, rtol=0, atol=1e-4)
+
+
+def test_a_network_grown_from_a_smaller_one_goes_on_where_that_stood(tmp_path, faces):
+    torch.manual_seed(2)
+    small = GpenGenerator(compact_config(16))
+    start_from_identity(small)
+    brighter = small.get_parameter("generator.to_rgbs.1.bias")
+    with torch.no_grad():
+        brighter += 0.25
+    grown = GpenGenerator(compact_config(32))
+    grow_from(grown, small)
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(2, 3, 4, 4) - 0.5, size=(32, 32), mode="bicubic"
+    )
+
+    with torch.no_grad():
+        difference = grown(smooth) - smooth
+
+    # Enlarging the smaller picture darkens its outermost pixels.
+    inside = difference[..., 3:-3, 3:-3]
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.25), rtol=0, atol=0.02)
+    file = tmp_path / "small.pth"
+    torch.save(small.state_dict(), file)
+    trainer = Trainer(faces, tmp_path, Plan(size=32), small=file)
+    torch.testing.assert_close(trainer.model(smooth), grown(smooth))
 
 
 def test_the_loss_ignores_pixels_that_the_photograph_does_not_have():
@@ -272,14 +297,12 @@ def test_the_rate_is_constant_and_then_falls_to_a_twentieth():
 def run(faces, tmp_path_factory):
     """A run interrupted after two steps, and taken up again for one more."""
     folder = tmp_path_factory.mktemp("run")
-    plan = Plan(steps=2, batch=1, save_every=100, score_every=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "COMPACT", TINY)
-        Trainer(faces, folder, plan).fit()
-        halfway = torch.load(folder / "last.pt", weights_only=True)
-        second = Trainer(faces, folder, replace(plan, steps=3))
-        taken_up = second.step
-        second.fit()
+    plan = Plan(size=32, steps=2, batch=1, save_every=100, score_every=2)
+    Trainer(faces, folder, plan).fit()
+    halfway = torch.load(folder / "last.pt", weights_only=True)
+    second = Trainer(faces, folder, replace(plan, steps=3))
+    taken_up = second.step
+    second.fit()
     return folder, halfway, taken_up, second
 
 
@@ -319,7 +342,7 @@ def test_the_exported_file_is_the_averaged_network_in_half_precision(run):
     loaded = load_generator(target, expected_sha256=sha256)
     mean = torch.load(folder / "last.pt", weights_only=True)["g_ema"]
     assert sha256 == hash_file(target)
-    assert loaded.model.config == TINY
+    assert (loaded.model.config.size, loaded.model.config.narrow) == (32, 0.125)
     for key, value in loaded.model.state_dict().items():
         assert torch.equal(value, mean[key].half().float()), key
 

@@ -1,18 +1,29 @@
-"""The detector that ships: one face in a portrait, none in noise, no crash on odd shapes."""
+"""The detector that ships: each face of a picture once, none in noise, no crash on odd shapes."""
+
+import math
+import tracemalloc
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from gpen_engine.detect import load_detector
+from gpen_engine.align import similarity
+from gpen_engine.detect import Detector, load_detector
 from gpen_engine.errors import CheckpointCorrupt, CheckpointMismatch
+from gpen_engine.faces import ModelIdentity
 from gpen_engine.weights import RETINAFACE_MOBILE, RETINAFACE_RESNET50
 from tests.golden.recipe import SHARED
 from tests.unit.gpen_engine.fakes import ASTRONAUT
 
 CPU = torch.device("cpu")
 WEIGHTS = SHARED.parents[1] / "weights"
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(CPU)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,143 @@ def test_small_faces_beside_a_large_one_are_found_too(detector, astronaut):
 
     widths = sorted(round((face.box[2] - face.box[0]) / 95) for face in faces)
     assert widths == [1, 1, 1, 7]
+
+
+def page_of_heads(astronaut, shape, spots):
+    """Paste the portrait's head, `(x, y, scale)`, on an empty page."""
+    page = np.full((*shape, 3), 200, np.uint8)
+    for x, y, scale in spots:
+        head = astronaut[20:212, 130:322]
+        head = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        page[y : y + head.shape[0], x : x + head.shape[1]] = head
+    return page
+
+
+def test_every_face_of_a_large_scan_is_found_once_wherever_its_tiles_end(detector, astronaut):
+    # Seen at half size, in tiles of 832 px by 864: faces of 96 px lie on all edges of the tiles.
+    spots = [(x, y, 1.0) for x in range(20, 4000, 330) for y in range(20, 2900, 440)]
+    page = page_of_heads(astronaut, (3100, 4300), spots)
+
+    faces = detector.detect(page, min_score=0.3)
+
+    assert len(faces) == len(spots)
+    assert min(face.score for face in faces) > 0.95
+    for x, y, _ in spots:
+        nose = (x + 224.55 - 130, y + 128.99 - 20)
+        assert min(math.dist(face.landmarks[2], nose) for face in faces) < 6.0
+
+
+def test_small_and_large_faces_of_a_page_are_all_found(detector, astronaut):
+    spots = [(50, 50, 10.0), (2200, 50, 4.0), (2200, 1000, 1.0), (2500, 1000, 0.7)]
+    page = page_of_heads(astronaut, (2200, 4200), spots)
+
+    faces = [face for face in detector.detect(page) if face.score >= 0.9]
+
+    widths = sorted((face.box[2] - face.box[0]) / 95 for face in faces)
+    assert widths == pytest.approx([0.7, 1.0, 4.0, 10.0], rel=0.2)
+
+
+def test_tiles_change_no_face_by_more_than_two_pixels(astronaut):
+    spots = [(x, y, 1.0) for x in range(20, 4000, 330) for y in range(1200, 1900, 330)]
+    page = page_of_heads(astronaut, (2300, 4300), spots)
+
+    untiled, tiled = (load_detector(CPU, tile_px=side).detect(page) for side in (4096, 1024))
+
+    assert len(tiled) == len(untiled) == len(spots)
+    for face in tiled:
+        twin = min(untiled, key=lambda other: math.dist(other.landmarks[2], face.landmarks[2]))
+        np.testing.assert_allclose(face.box, twin.box, rtol=0, atol=2.0)
+        np.testing.assert_allclose(face.landmarks, twin.landmarks, rtol=0, atol=2.0)
+
+
+def aligned(picture, face):
+    return cv2.warpAffine(picture, similarity(face.landmarks, 128), (128, 128))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_print_that_lies_on_its_side_is_found_with_its_landmarks_in_true_order(
+    detector, astronaut, turns
+):
+    page = np.full((700, 900, 3), 230, np.uint8)
+    page[100:612, 200:712] = np.rot90(astronaut, turns)
+
+    (face,) = [face for face in detector.detect(page, rotations=True) if face.score >= 0.9]
+
+    upright = aligned(page, face)
+    expected = aligned(astronaut, ASTRONAUT)
+    assert np.corrcoef(upright.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+def test_faces_that_stand_upright_are_the_same_with_rotations(detector, astronaut):
+    plain, turned = (detector.detect(astronaut, rotations=wish) for wish in (False, True))
+
+    assert [face.box for face in turned] == [face.box for face in plain]
+    assert [face.landmarks for face in turned] == [face.landmarks for face in plain]
+
+
+class Watched(nn.Module):
+    """Finds nothing, and remembers how large the largest view was."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+        self.views = 0
+
+    def forward(self, x):
+        self.views += 1
+        self.largest = max(self.largest, x.numel() * x.element_size())
+        count = sum(2 * (x.shape[2] // step) * (x.shape[3] // step) for step in (8, 16, 32))
+        empty = [torch.zeros(1, count, width) for width in (4, 2, 10)]
+        return tuple(empty)
+
+
+def test_the_memory_for_finding_faces_does_not_grow_with_the_picture():
+    # 24,000 x 12,000 px of 16 bits would be 1.7 GB; of this one only a column is stored.
+    stripes = np.arange(12_000, dtype=np.uint16)[:, None, None] * np.uint16(5)
+    picture = np.broadcast_to(stripes, (12_000, 24_000, 3))
+    network = Watched()
+    detector = Detector(network, ModelIdentity("watched", "0" * 64), device=CPU)
+
+    tracemalloc.start()
+    faces = detector.detect(picture)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert faces == []
+    assert network.views > 90
+    assert network.largest <= 1024 * 1024 * 3 * 4
+    assert peak < 80 << 20
+
+
+def test_an_empty_part_of_a_page_is_not_shown_to_the_network():
+    network = Watched()
+    detector = Detector(network, ModelIdentity("watched", "0" * 64), device=CPU)
+
+    detector.detect(np.full((9000, 9000, 3), 255, np.uint8), rotations=True)
+
+    assert network.views == 0
+
+
+def test_the_detector_moves_to_another_device_and_says_where_it_is():
+    network = Watched()
+    network.weight = nn.Parameter(torch.zeros(3))
+    detector = Detector(network, ModelIdentity("watched", "0" * 64), device=CPU)
+
+    moved = detector.to(torch.device("meta"))
+
+    assert moved.device.type == "meta"
+    assert network.weight.device.type == "meta"
+
+
+def test_an_exhausted_device_is_told_as_torch_tells_it(astronaut):
+    class Exhausted(Watched):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("tried")
+
+    detector = Detector(Exhausted(), ModelIdentity("exhausted", "0" * 64), device=CPU)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        detector.detect(astronaut)
 
 
 def test_a_small_face_in_a_small_picture_is_found(detector, astronaut):

@@ -234,11 +234,11 @@ def test_float16_halves_what_the_convolutions_weigh(compact):
     assert saved == pytest.approx(convolutions / 2, rel=0.02)
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(
     "config",
-    [SMALL, GpenConfig(128, 2, 0.25), GpenConfig(64, 2, 0.5), GpenConfig(256, 1, 0.125, 64)],
+    [SMALL, GpenConfig(128, 2, 0.125), GpenConfig(64, 2, 0.25), GpenConfig(256, 1, 0.125, 64)],
     ids=lambda config: f"{config.input_size}to{config.size}",
 )
 def test_a_pass_takes_no_more_than_the_network_says(config, batch, precision, monkeypatch):
@@ -250,7 +250,7 @@ def test_a_pass_takes_no_more_than_the_network_says(config, batch, precision, mo
 
     tensors = network.activation_bytes(batch) - inference._SCRATCH_BYTES
 
-    assert 0.6 * tensors < live.peak <= tensors
+    assert 0.7 * tensors < live.peak <= tensors
 
 
 def test_on_a_cpu_a_batch_takes_hardly_more_than_one_face(plain):
@@ -260,7 +260,7 @@ def test_on_a_cpu_a_batch_takes_hardly_more_than_one_face(plain):
         network(faces(batch=6))
 
     assert live.peak <= network.activation_bytes(6) - inference._SCRATCH_BYTES
-    assert network.activation_bytes(6) - network.activation_bytes(1) <= 6 * 2 * 3 * 64 * 64 * 4
+    assert network.activation_bytes(6) - network.activation_bytes(1) == 6 * 2 * 3 * 64 * 64 * 4
 
 
 def test_a_pass_of_the_512_network_keeps_to_its_budget():

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from gpen_engine.align import template
+from gpen_engine.faces import Template
 from gpen_engine.mask import soft_face_mask
 
 SIZES = [16, 32, 128, 512]
 
 
+@pytest.mark.parametrize("kind", Template)
 @pytest.mark.parametrize("size", SIZES)
-def test_the_mask_is_zero_well_inside_the_border(size):
-    mask = soft_face_mask(size)
+def test_the_mask_is_zero_well_inside_the_border(size, kind):
+    mask = soft_face_mask(size, kind)
     margin = max(1, int(size * 0.04))
 
     edge = np.ones_like(mask, bool)
@@ -30,11 +32,12 @@ def test_the_mask_is_symmetric_and_reaches_one(size):
     assert mask.min() == 0.0
 
 
+@pytest.mark.parametrize("kind", Template)
 @pytest.mark.parametrize("size", [128, 512])
-def test_the_mask_is_whole_on_all_five_landmarks(size):
-    mask = soft_face_mask(size)
+def test_the_mask_is_whole_on_all_five_landmarks(size, kind):
+    mask = soft_face_mask(size, kind)
 
-    for x, y in template(size):
+    for x, y in template(size, kind):
         assert mask[round(y), round(x)] > 0.9
 
 

@@ -111,7 +111,7 @@ def test_a_plugin_cannot_pass_one_file_off_as_another(install, face_file):
         restorers.load(face_file, restorer="liar")
 
 
-def test_the_pages_codeformer_of_two_lines_is_one(install, tmp_path):
+def test_the_pages_codeformer_of_two_lines_is_one(install):
     install("faithful-faces", {"faithful": "faithful"}, FAITHFUL)
     factory = restorers.find("faithful")
     assert (factory.func.__name__, factory.keywords) == ("codeformer", {"fidelity": 1.0})
