@@ -6,6 +6,9 @@ Two ratios for each size, device and precision, each from calls taken in turns:
 
 * a face to the 3x3 convolutions alone: the same shapes, channels-last, weights and inputs ready;
 * a batch of four to four faces one by one.
+
+A machine that others use stretches whatever waits for several threads, and a whole pass waits more
+often than its convolutions: set OMP_NUM_THREADS=1 there.
 """
 
 import argparse
@@ -88,7 +91,7 @@ def measure(size: int, device: torch.device, precision: Precision, *, repeats: i
                 "batch": lambda: network(four),
                 "one by one": lambda: [network(face) for face in torch.split(four, 1)],
             },
-            repeats=max(2, repeats // BATCH),
+            repeats=max(3, repeats // 2),
             device=device,
         )
     return Row(

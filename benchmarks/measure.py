@@ -4,6 +4,7 @@ In: calls. Out: their times; bytes. A machine that others use too slows everythi
 while: so what is compared runs in turns, and the minimum counts, beside the median.
 """
 
+import ctypes
 import json
 import statistics
 import time
@@ -28,6 +29,7 @@ CONFIGS = {
     2048: GpenConfig(2048),
 }
 """The published networks by their size."""
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,20 @@ def wait_for(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def peak_beside(work: Callable[[], object]) -> int:
+    """Return how much memory work took at its peak, its result included (Linux, glibc)."""
+    ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide it
+    _RESET.write_text("5")  # the kernel begins a new peak (proc(5))
+    before = _kibibytes("VmRSS")
+    work()
+    return (_kibibytes("VmHWM") - before) * 1024
+
+
+def _kibibytes(field: str) -> int:
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

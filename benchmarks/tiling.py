@@ -9,7 +9,6 @@ too, else those of a small random network.
 """
 
 import argparse
-import ctypes
 import json
 import sys
 import time
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
+from benchmarks.measure import peak_beside
 from gpen_engine.background import load_background
 from gpen_engine.faces import Pixels
 from gpen_engine.tiling import run_tiled
@@ -31,7 +31,6 @@ CPU = torch.device("cpu")
 SCALE, TILE_PX = 2, 256
 InTiles = Callable[[Pixels, int], Pixels]
 _T = TypeVar("_T")
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def main(argv: list[str]) -> int:
@@ -155,20 +154,6 @@ def timed(work: Callable[..., _T], *arguments: object) -> tuple[float, _T]:
     start = time.perf_counter()
     result = work(*arguments)
     return time.perf_counter() - start, result
-
-
-def peak_beside(work: Callable[[], object]) -> int:
-    """Return how much memory work took at its peak, its result included (Linux, glibc)."""
-    ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide it
-    _RESET.write_text("5")  # the kernel begins a new peak (proc(5))
-    before = _kibibytes("VmRSS")
-    work()
-    return (_kibibytes("VmHWM") - before) * 1024
-
-
-def _kibibytes(field: str) -> int:
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
 if __name__ == "__main__":

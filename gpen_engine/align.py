@@ -8,8 +8,10 @@ facexlib's FaceRestoreHelper, for GFPGAN and CodeFormer. The least-squares simil
 (1991).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,7 +113,10 @@ class FaceView:
         return self.region_of((0, 0, self.size, self.size))
 
     def region_of(self, part: Region, *, margin_px: int = 0) -> Region:
-        """Return where a part of the crop lies in the photograph, at least one pixel."""
+        """Return where the photograph shows a part of the crop, at least one pixel.
+
+        Pixels that are interpolated between the part and its neighbours belong to it.
+        """
         spots = self._photographed(_outline(part))
         height, width = self.shape
         low = np.floor(spots.min(axis=0)).astype(int) - margin_px
@@ -200,39 +205,42 @@ def warp(
 ) -> Picture:
     """Warp float32 `(H, W[, C])` by a similarity into `size` = (width, height).
 
-    Where the similarity shrinks, the picture is first reduced by area averaging, so that nothing
-    aliases; where it enlarges, interpolation is cubic.
+    Where the similarity shrinks, a pixel is the mean over its whole area, so that nothing aliases
+    and nothing is blurred beyond it; where it enlarges, interpolation is cubic.
     """
     scale = scale_of(matrix)
-    picture, ratio = _reduced(picture, scale)
-    matrix = matrix.copy()
-    matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
-    matrix[:, :2] *= ratio
-    warped = cv2.warpAffine(picture, matrix, size, flags=_interpolation(scale), borderMode=border)
-    return np.asarray(warped, np.float32)
+    times = _samples(scale)
+    # A pixel's centre has whole coordinates: sample j of pixel u lies at u + (j + ½) / times − ½.
+    matrix = matrix * times
+    matrix[:, 2] += (times - 1) / 2
+    fine = (size[0] * times, size[1] * times)
+    warped = cv2.warpAffine(picture, matrix, fine, flags=_interpolation(scale), borderMode=border)
+    return _averaged(warped, times)
 
 
 def _sampled(
     picture: Picture, sources: Points, scale: float, *, border: int = cv2.BORDER_CONSTANT
 ) -> Picture:
     """Sample float32 `(H, W[, C])` at points `(h, w, 2)`; about `scale` times as large."""
-    picture, ratio = _reduced(picture, scale)
-    across, down = np.moveaxis(((sources + 0.5) / ratio - 0.5).astype(np.float32), -1, 0)
+    times = _samples(scale)
+    height, width = sources.shape[:2]
+    # A lens bends slowly: between pixels its map is straight.
+    fine = cv2.resize(sources.astype(np.float32), (width * times, height * times))
+    across, down = cv2.split(fine)
     sampled = cv2.remap(picture, across, down, _interpolation(scale), borderMode=border)
-    return np.asarray(sampled, np.float32)
+    return _averaged(sampled, times)
 
 
-def _reduced(picture: Picture, scale: float) -> tuple[Picture, Points]:
-    """Reduce by area averaging where the scale asks for it; say how large (x, y) a pixel is then.
+def _samples(scale: float) -> int:
+    """Return how many samples across a pixel see every pixel of a picture that is shrunk."""
+    return 1 if scale >= 0.95 else math.ceil(1.0 / scale)
 
-    A pixel's centre has whole coordinates: reduced pixel u covers the middle of ratio·(u + ½) − ½.
-    """
-    if scale >= 0.95:
-        return picture, np.ones(2)
-    height, width = picture.shape[:2]
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    reduced = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-    return np.asarray(reduced, np.float32), np.array([width / small[0], height / small[1]])
+
+def _averaged(picture: NDArray[Any], times: int) -> Picture:
+    if times > 1:
+        size = (picture.shape[1] // times, picture.shape[0] // times)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(picture, np.float32)
 
 
 def _interpolation(scale: float) -> int:
@@ -258,8 +266,8 @@ def _grid(region: Region) -> Points:
 
 
 def _outline(part: Region) -> Points:
-    """Return points on the four sides of a part of a crop, its corners among them."""
-    x0, y0, x1, y1 = part
+    """Return points around a part of a crop, through its nearest neighbours."""
+    x0, y0, x1, y1 = part[0] - 1, part[1] - 1, part[2], part[3]
     across, down = np.linspace(x0, x1, _OUTLINE), np.linspace(y0, y1, _OUTLINE)
     return np.concatenate(
         [np.stack([across, np.full(_OUTLINE, y)], axis=-1) for y in (y0, y1)]

@@ -36,8 +36,9 @@ _TONE_DRIFT = 1.0
 _TONE_OTHER = 15.0
 """A pixel whose L* changes by much more is another pixel."""
 
-_GRAIN_BAND_PX = 3.0
-"""Grain is what a Gaussian of this sigma takes away; film scanned at 600 dpi has less than 2."""
+_GRAIN_BAND_PX = 1.5
+"""Grain is judged by what a Gaussian of this sigma takes away: coarser, and the features of a small
+face would count."""
 _GRAIN_RADII_PX = tuple(np.arange(0.0, 2.51, 0.1).tolist())
 _GRAIN_LEAST_PX = 400
 """Fewer pixels say nothing about grain."""
@@ -201,7 +202,7 @@ def grain_of(light: Picture, where: Flags, top: float) -> Grain | None:
     if np.count_nonzero(usable) < _GRAIN_LEAST_PX:
         return None
     # Looked at so coarsely that where grain happens to be weak doesn't pass for flat.
-    coarse = _blurred(plane, 2.0 * _GRAIN_BAND_PX)
+    coarse = _blurred(plane, 4.0 * _GRAIN_BAND_PX)
     slope = np.hypot(cv2.Sobel(coarse, cv2.CV_32F, 1, 0), cv2.Sobel(coarse, cv2.CV_32F, 0, 1))
     flat = usable & (slope <= np.quantile(slope[usable], _FLAT_SHARE))
     fine = plane - smooth

@@ -1,10 +1,10 @@
-"""Restored faces back into the picture: answers of the network in, a picture and outcomes out.
+"""One restored face back to its place: the network's answer in, a patch out.
 
-The picture they go into is the photograph, or its restored background, which may be larger. Only
-what the network changed is pasted (docs/adr/0006).
+The patch is for the photograph, or for its restored background, which may be larger. Only what the
+network changed is pasted (docs/adr/0006).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpen_engine.align import FaceView
-from gpen_engine.batch import Answer
-from gpen_engine.blend import Patch, make_patch, paste
-from gpen_engine.faces import Face, FaceOutcome, Finish, Mask, Pixels, Reason
+from gpen_engine.blend import Patch, make_patch
+from gpen_engine.faces import Face, Finish, Mask, Pixels
 
 Masks = Callable[[Tensor], NDArray[np.float32]]
 """`(3, S, S) float in [-1, 1]`, a restored face -> `(S, S) float32 in [0, 1]`."""
@@ -30,56 +29,47 @@ class AlignedFace:
     crop: NDArray[np.float32]
 
 
-def put_back(
+def patch_of(
+    aligned: AlignedFace,
+    answer: Tensor,
     photograph: Pixels,
     canvas: Pixels,
-    answers: Mapping[AlignedFace, Answer],
+    mask: NDArray[np.float32],
     *,
     finish: Finish,
-    masks: Masks,
     protected: Mask | None = None,
-) -> tuple[Pixels, dict[Face, FaceOutcome]]:
-    """Paste restored faces and say what became of each.
+) -> Patch:
+    """Return what a restored face changes.
 
     Args:
-        photograph: the picture that the crops were cut from.
-        canvas: what they are pasted onto: the photograph, or a picture so many times as large.
-        answers: what the network made of each face.
-        finish: how they are put back.
-        masks: bounds a face.
+        aligned: the face as it went into the network.
+        answer: `(3, S, S) float32 in [-1, 1]`, as it came out.
+        photograph: the picture that it was cut from.
+        canvas: what it is pasted onto: the photograph, or a picture so many times as large.
+        mask: `(S, S) float32 in [0, 1]`.
+        finish: how it is put back.
         protected: `(H, W) bool` of the photograph, never touched.
     """
-    factor = canvas.shape[0] / photograph.shape[0]
-    protected = _enlarged(protected, canvas)
-    patches: list[Patch] = []
-    outcomes: dict[Face, FaceOutcome] = {}
-    for aligned, answer in answers.items():
-        if answer.face is None:
-            outcomes[aligned.face] = FaceOutcome(
-                aligned.face, restored=False, reason=Reason.BAD_OUTPUT
-            )
-            continue
-        view, before = aligned.view, aligned.crop
-        side = answer.face.shape[-1]
-        if canvas is not photograph or side != view.size:
-            view = view.enlarged(factor).sized(side)
-            before = view.crop(canvas)
-        half = float(np.iinfo(canvas.dtype).max) / 2.0
-        face = answer.face.clamp(-1, 1)
-        restored = ((face + 1.0) * half).permute(1, 2, 0).numpy()
-        patch = make_patch(
-            canvas, view, before, restored, masks(face), finish=finish, protected=protected
-        )
-        patches.append(patch)
-        outcomes[aligned.face] = FaceOutcome(
-            aligned.face, restored=True, region=patch.region, detail=patch.detail
-        )
-    return paste(canvas, patches), outcomes
-
-
-def _enlarged(protected: Mask | None, canvas: Pixels) -> Mask | None:
-    if protected is None or protected.shape == canvas.shape[:2]:
-        return protected
+    view, before = aligned.view, aligned.crop
     height, width = canvas.shape[:2]
-    areas = cv2.resize(protected.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    if canvas is not photograph or answer.shape[-1] != view.size:
+        view = view.enlarged(height / view.shape[0]).sized(answer.shape[-1])
+        before = view.crop(canvas)
+    half = float(np.iinfo(canvas.dtype).max) / 2.0
+    restored = ((answer + 1.0) * half).permute(1, 2, 0).numpy()
+    return make_patch(
+        canvas,
+        view,
+        before,
+        restored,
+        mask,
+        finish=finish,
+        protected=_enlarged(protected, (width, height)),
+    )
+
+
+def _enlarged(protected: Mask | None, size: tuple[int, int]) -> Mask | None:
+    if protected is None or protected.shape == size[::-1]:
+        return protected
+    areas = cv2.resize(protected.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(areas, np.bool_)

@@ -7,7 +7,6 @@ enlarged, the same shape. Torch's door is `restore_faces`.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from gpen_engine.devices import device_name
 from gpen_engine.errors import ImageError, PartMissing
 from gpen_engine.faces import (
     Detail,
+    Face,
     FaceOutcome,
     LargeFaces,
     Mask,
@@ -36,7 +36,7 @@ from gpen_engine.forward import FaceForward
 from gpen_engine.identity import EngineIdentity
 from gpen_engine.mask import soft_face_mask
 from gpen_engine.parse import FaceParser
-from gpen_engine.putback import AlignedFace, Masks, put_back
+from gpen_engine.putback import AlignedFace, Masks, patch_of
 from gpen_engine.reference import restore_compatibly, working_picture
 from gpen_engine.select import refusals
 from gpen_engine.work import Work, check_picture
@@ -44,6 +44,8 @@ from gpen_engine.work import Work, check_picture
 _Result = TypeVar("_Result")
 _DOUBTFUL = 0.8
 """Finds down to this share of the policy's score are listed, with a reason, but not restored."""
+_IN_HAND = 16
+"""Faces that are held as crops at a time: an album page has more than memory should hold."""
 _LARGEST_CLOSEUP = 4
 """A face is restored in tiles at most at so many times the network's size."""
 
@@ -132,15 +134,11 @@ class Restorer:
             return [self._restore_compatibly(work, treatment) for work in works]
         for work in works:
             self._find(work, work.image, treatment)
-            self._align(work, treatment)
-        start = time.perf_counter()
-        answers = iter(self._answer([(face, work) for work in works for face in work.aligned]))
-        elapsed_s = time.perf_counter() - start
-        results = []
-        for work in works:
-            work.timings["forward"] = elapsed_s / len(works)
-            results.append(self._finish(work, treatment, {f: next(answers) for f in work.aligned}))
-        return results
+            work.canvas = self._canvas(work, treatment)
+        faces = [(work, face) for work in works for face in work.chosen]
+        for start in range(0, len(faces), _IN_HAND):
+            self._restore_some(faces[start : start + _IN_HAND], treatment)
+        return [work.result() for work in works]
 
     def restore_faces(self, x: Tensor) -> Tensor:
         """Run the network on aligned faces.
@@ -179,52 +177,60 @@ class Restorer:
             )
         work.notes += [note] if note else []
 
-    def _align(self, work: Work, treatment: Treatment) -> None:
-        """Cut the chosen faces out, as large as the network takes them."""
-        model, lens = self._forward.model, treatment.finish.lens
-        with work.timed("align"):
-            for face in work.chosen:
-                view = view_of(
-                    face.landmarks,
-                    model.input_size,
-                    shape=work.image.shape,
-                    kind=model.template,
-                    lens=lens,
+    def _restore_some(self, faces: Sequence[tuple[Work, Face]], treatment: Treatment) -> None:
+        """Align, restore and make patches of faces of one or several pictures."""
+        works = [work for work, _ in faces]
+        aligned = [self._aligned(work, face, treatment) for work, face in faces]
+        start = time.perf_counter()
+        answers = self._answer(
+            [_to_tensor(one, work.image) for one, work in zip(aligned, works, strict=True)]
+        )
+        share_s = (time.perf_counter() - start) / len(faces)
+        masks = self._masks(treatment.finish.mask)
+        for work, one, answer in zip(works, aligned, answers, strict=True):
+            work.spend("forward", share_s)
+            redone = answer.precision is not self.identity.precision
+            if answer.face is None:
+                work.add(one.face, None, redone_in_float32=redone, note=answer.note)
+                continue
+            restored = answer.face.clamp(-1, 1)
+            with work.timed("paste"):
+                patch = patch_of(
+                    one,
+                    restored,
+                    work.image,
+                    work.canvas,
+                    masks(restored),
+                    finish=treatment.finish,
+                    protected=work.protected,
                 )
-                times = 1
-                while treatment.faces.large is LargeFaces.TILE and view.scale * times < 0.75:
-                    times *= 2
-                view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
-                work.aligned.append(AlignedFace(face, view, view.crop(work.image)))
+            work.add(one.face, patch, redone_in_float32=redone, note=answer.note)
 
-    def _answer(self, faces: Sequence[tuple[AlignedFace, Work]]) -> list[Answer]:
+    def _aligned(self, work: Work, face: Face, treatment: Treatment) -> AlignedFace:
+        """Cut a face out as large as the network takes it or, in tiles, as large as it is."""
+        model = self._forward.model
+        with work.timed("align"):
+            view = view_of(
+                face.landmarks,
+                model.input_size,
+                shape=work.image.shape,
+                kind=model.template,
+                lens=treatment.finish.lens,
+            )
+            times = 1
+            while treatment.faces.large is LargeFaces.TILE and view.scale * times < 0.75:
+                times *= 2
+            view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
+            return AlignedFace(face, view, view.crop(work.image))
+
+    def _answer(self, faces: Sequence[Tensor]) -> list[Answer]:
         """Restore aligned faces: those of the network's size together, larger ones in tiles."""
         side = self._forward.model.input_size
-        tensors = [_to_tensor(face, work.image) for face, work in faces]
-        together = iter(self._forward([x for x in tensors if x.shape[-1] == side]))
+        together = iter(self._forward([face for face in faces if face.shape[-1] == side]))
         return [
-            next(together) if x.shape[-1] == side else self._forward.in_tiles(x) for x in tensors
+            next(together) if face.shape[-1] == side else self._forward.in_tiles(face)
+            for face in faces
         ]
-
-    def _finish(
-        self, work: Work, treatment: Treatment, answers: dict[AlignedFace, Answer]
-    ) -> Restoration:
-        """Put the answers back."""
-        canvas = self._canvas(work, treatment)
-        with work.timed("paste"):
-            image, outcomes = put_back(
-                work.image,
-                canvas,
-                answers,
-                finish=treatment.finish,
-                masks=self._masks(treatment.finish.mask),
-                protected=work.protected,
-            )
-        for aligned, answer in answers.items():
-            work.notes += [answer.note] if answer.note else []
-            if answer.precision is not self.identity.precision:
-                outcomes[aligned.face] = replace(outcomes[aligned.face], redone_in_float32=True)
-        return work.result(image, outcomes)
 
     def _restore_compatibly(self, work: Work, treatment: Treatment) -> Restoration:
         """Do everything as the published pipeline does, which looks for faces at the final size."""
@@ -248,15 +254,13 @@ class Restorer:
                 strength=treatment.finish.strength,
                 background=background,
             )
-        return work.result(
-            image,
-            {
-                face: FaceOutcome(face, restored=True, region=region, detail=Detail.NETWORK)
+        for face, region in zip(work.chosen, regions, strict=True):
+            work.outcomes[face] = (
+                FaceOutcome(face, restored=True, region=region, detail=Detail.NETWORK)
                 if region
                 else FaceOutcome(face, restored=False, reason=Reason.BAD_OUTPUT)
-                for face, region in zip(work.chosen, regions, strict=True)
-            },
-        )
+            )
+        return work.restoration(image)
 
     def _canvas(self, work: Work, treatment: Treatment) -> Pixels:
         """Return what faces are pasted onto: the photograph, or its restored background."""

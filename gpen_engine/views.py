@@ -43,8 +43,10 @@ _EDGE_SHARE = 0.25
 it: what the network answers then is a whole face, only a smaller one."""
 _LARGEST_SIDE_PX = 400
 """The anchors end at 512 px: a face that is larger at a level falls apart there."""
-_SURE_SIDES_PX = (48, 256)
-"""Between these, every level sees a face that one level sees."""
+_SURE_SIDES_PX = (48, 128)
+"""Between these, every level sees a face that one level sees, and whole in one of its tiles."""
+_PIECES_SIDE_PX = 256
+"""From here on, a face is also found in pieces."""
 _BEST_SIDE_PX = 128
 _OCTAVE = 0.05
 """What a find counts less for each doubling away from the size that suits the anchors best."""
@@ -301,7 +303,7 @@ def _is_piece(group: _Group, other: _Group, factors: Sequence[float]) -> bool:
     return (
         group.levels == {part.level}
         and whole.level > part.level
-        and side_px(whole.face.box) * factors[part.level] > _SURE_SIDES_PX[1]
+        and side_px(whole.face.box) * factors[part.level] > _PIECES_SIDE_PX
         and share_inside(part.face.box, whole.face.box) > 0.5
     )
 

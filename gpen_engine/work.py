@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gpen_engine.blend import Patch, paste
 from gpen_engine.errors import ImageError
 from gpen_engine.faces import Face, FaceOutcome, Mask, Pixels, Reason, Restoration
-from gpen_engine.putback import AlignedFace
+
+_STEPS = ("detect", "align", "forward", "paste")
 
 
 @dataclass(slots=True)
@@ -19,18 +21,26 @@ class Work:
     Attributes:
         image: the photograph.
         protected: areas of it that are never touched.
+        canvas: what faces are pasted onto; the photograph itself, unless its background is
+            restored.
         timings: seconds by step.
         notes: what had to give way.
         reasons: every find, the most certain first, and why it is left alone.
-        aligned: the faces that are restored.
+        outcomes: what became of the faces that aren't.
+        patches: what they change.
     """
 
     image: Pixels
     protected: Mask | None
-    timings: dict[str, float] = field(default_factory=dict)
+    canvas: Pixels = field(init=False)
+    timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
     notes: list[str] = field(default_factory=list)
     reasons: dict[Face, Reason | None] = field(default_factory=dict)
-    aligned: list[AlignedFace] = field(default_factory=list)
+    outcomes: dict[Face, FaceOutcome] = field(default_factory=dict)
+    patches: list[Patch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.canvas = self.image
 
     @property
     def chosen(self) -> list[Face]:
@@ -42,12 +52,37 @@ class Work:
         """Add what the block takes to a step."""
         start = time.perf_counter()
         yield
-        self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - start
+        self.spend(step, time.perf_counter() - start)
 
-    def result(self, image: Pixels, outcomes: dict[Face, FaceOutcome]) -> Restoration:
-        """Return the restoration: what became of each find, in the finds' order."""
+    def spend(self, step: str, seconds: float) -> None:
+        """Add time to a step."""
+        self.timings[step] = self.timings.get(step, 0.0) + seconds
+
+    def add(self, face: Face, patch: Patch | None, *, redone_in_float32: bool, note: str) -> None:
+        """Keep what became of a face; without a patch its answer was unusable."""
+        if patch is not None:
+            self.patches.append(patch)
+        self.outcomes[face] = FaceOutcome(
+            face,
+            restored=patch is not None,
+            reason=None if patch else Reason.BAD_OUTPUT,
+            region=patch.region if patch else None,
+            detail=patch.detail if patch else None,
+            redone_in_float32=redone_in_float32,
+        )
+        if note:
+            self.notes.append(note)
+
+    def result(self) -> Restoration:
+        """Paste all patches and return the restoration."""
+        with self.timed("paste"):
+            image = paste(self.canvas, self.patches)
+        return self.restoration(image)
+
+    def restoration(self, image: Pixels) -> Restoration:
+        """Return a picture with what became of each find, in the finds' order."""
         faces = tuple(
-            outcomes.get(face) or FaceOutcome(face, restored=False, reason=reason)
+            self.outcomes.get(face) or FaceOutcome(face, restored=False, reason=reason)
             for face, reason in self.reasons.items()
         )
         return Restoration(image, faces, self.timings, tuple(dict.fromkeys(self.notes)))

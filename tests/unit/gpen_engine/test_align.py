@@ -141,7 +141,8 @@ def test_a_crop_past_the_edge_is_mirrored():
 def test_shrinking_averages_instead_of_skipping():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
-    matrix = np.array([[0.125, 0.0, 0.0], [0.0, 0.125, 0.0]])
+    # The first pixel of the crop is the mean of the first eight of the picture.
+    matrix = np.array([[0.125, 0.0, -0.4375], [0.0, 0.125, -0.4375]])
 
     result = FaceView(matrix, 32, (256, 256)).crop(stripes)
 

@@ -187,7 +187,7 @@ def test_texture_brings_back_the_skin_that_the_network_smoothed_away(astronaut):
 
     assert fineness(smooth, patch) < 0.75 * fineness(image, patch)
     assert fineness(smooth, patch) < fineness(half, patch) < fineness(whole, patch)
-    assert fineness(whole, patch) == pytest.approx(fineness(image, patch), rel=0.1)
+    assert fineness(whole, patch) == pytest.approx(fineness(image, patch), rel=0.15)
 
 
 def test_texture_keeps_what_the_network_changed_on_a_large_scale(astronaut):
