@@ -77,7 +77,7 @@ def engine(model: FaceModel, **settings: object) -> Restorer:
 def album(page: Pixels) -> dict[str, float]:
     """Restore an album page with the free network."""
     restorer = engine(Free())
-    restorer.restore(np.ascontiguousarray(page[:600, :600]))
+    restorer.restore(page[:600, :600].copy())
     results: list[Restoration] = []
     start = time.perf_counter()
     memory = peak_beside(lambda: results.append(restorer.restore(page)))
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     numbers = {"a 2 GB card, 512 px, two faces": small_card()}
-    numbers["redo from the cache"] = redo(skimage.data.astronaut())
+    numbers["redo from the cache"] = redo(skimage.data.astronaut())  # type: ignore[no-untyped-call]
     if asked.album.is_file():
         page = np.asarray(cv2.imread(str(asked.album), cv2.IMREAD_COLOR_RGB), np.uint8)
         numbers[f"album page of {page.size / 3e6:.0f} megapixels"] = album(page)

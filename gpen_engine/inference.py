@@ -27,13 +27,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
-from gpen_engine.model import MLP_LAYERS, GpenGenerator
+from gpen_engine.model import MLP_LAYERS, GpenGenerator, draw_noise
 from gpen_engine.ops import SQRT2, blur_kernel
 from gpen_engine.precision import Precision
 
 _EPSILON = 1e-8
 _MLP_LR_MUL = 0.01
-_NOISE_SEED = 0
 _SCRATCH_BYTES = 80 << 20
 """What the libraries take for themselves, code included: measured with oneDNN at 512 px."""
 
@@ -58,7 +57,7 @@ class PreparedGenerator:
             self._styles = _Styles(weights, names)
             self._constant = weights.fast(weights["generator.input.input"])
             self._drawn = [
-                weights.fast(_draw_noise(config.channels(side), side))
+                weights.fast(draw_noise(config.channels(side), side))
                 for side in reversed(_sides(config.size))
                 if side > config.input_size
             ]
@@ -358,9 +357,3 @@ def _equalised(weight: Tensor) -> Tensor:
 def _activate_(x: Tensor) -> Tensor:
     """Apply the leaky ReLU in place; its gain is part of the weights."""
     return F.leaky_relu_(x, 0.2)
-
-
-def _draw_noise(channels: int, side: int) -> Tensor:
-    """Draw what stands in for a feature where the encoder has none, the same as `model.py` does."""
-    generator = torch.Generator().manual_seed(_NOISE_SEED)
-    return torch.randn((1, channels, side, side), generator=generator)

@@ -72,6 +72,15 @@ class GpenConfig:
         return int(width * self.narrow + 1e-6)
 
 
+def draw_noise(channels: int, side: int) -> Tensor:
+    """Draw what stands in for a feature where the encoder has none: `(1, C, side, side)`.
+
+    It is the same at every call, so that one input always gives one output.
+    """
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    return torch.randn((1, channels, side, side), generator=generator)
+
+
 class NoiseInjection(nn.Module):
     """Holds the one weight by which the second half of a level (the "noise") is scaled."""
 
@@ -101,8 +110,7 @@ class StyledConv(nn.Module):
         """
         x = self.conv(x, style)
         if noise is None:
-            generator = torch.Generator().manual_seed(_NOISE_SEED)
-            noise = torch.randn((1, *x.shape[1:]), generator=generator).to(x).expand_as(x)
+            noise = draw_noise(x.shape[1], x.shape[-1]).to(x).expand_as(x)
         return fused_leaky_relu(self.noise(x, noise), self.activate.bias)
 
 

@@ -1,10 +1,8 @@
 """Numeric precision of a forward pass: chosen by device, checked by output.
 
-In: a device and a wish. Out: a `Precision`, the context that other people's networks run under,
-and a check of what came out.
+In: a device and a wish. Out: a `Precision`, and a check of what came out.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 
 import torch
@@ -54,13 +52,6 @@ def choose(device: torch.device, wish: str = "auto") -> Precision:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FAST_FP16:
         return Precision.FP16
     return Precision.FP32
-
-
-def running(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context to run a network in that isn't prepared for its precision: autocast."""
-    if precision is Precision.FP32:
-        return nullcontext()
-    return torch.autocast(device.type, precision.dtype)
 
 
 def is_sound(output: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpen_engine.errors import DeviceError
-from gpen_engine.precision import Precision, choose, is_sound, running
+from gpen_engine.precision import Precision, choose, is_sound
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -38,14 +38,6 @@ def test_a_wish_is_followed_without_asking_the_device(precision):
 def test_a_wish_for_an_unknown_precision_is_refused():
     with pytest.raises(DeviceError, match=r"fp64.* auto, fp32, fp16, bf16"):
         choose(CPU, "fp64")
-
-
-@pytest.mark.parametrize("precision", Precision)
-def test_a_network_that_is_not_prepared_runs_in_its_precision(precision):
-    x = torch.randn(2, 2)
-
-    with running(precision, CPU):
-        assert (x @ x).dtype == precision.dtype
 
 
 def test_a_precision_knows_its_tensors():
