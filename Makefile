@@ -1,4 +1,5 @@
 # demo: restore sample scans through the real queue.  test: all tests.  check: what CI runs before them.
+# bench: all measurements of docs/benchmarks.md.
 # services: Valkey, PostgreSQL, SeaweedFS, dispatch, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 FACES ?= ../shared/faces_train
 
-.PHONY: demo test check services format evaluate clean
+.PHONY: demo test check services format evaluate bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m demo
@@ -34,6 +35,10 @@ format: $(STAMP)
 
 evaluate: $(STAMP)
 	$(BIN)/python -m gpen_engine.compact.evaluate $(FACES)
+
+# Takes about half an hour, and wants the machine to itself.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) .demo .services

@@ -202,7 +202,7 @@ def grain_of(light: Picture, where: Flags, top: float) -> Grain | None:
     if np.count_nonzero(usable) < _GRAIN_LEAST_PX:
         return None
     # Looked at so coarsely that where grain happens to be weak doesn't pass for flat.
-    coarse = _blurred(plane, 4.0 * _GRAIN_BAND_PX)
+    coarse = _blurred(plane, 2.0 * _GRAIN_BAND_PX)
     slope = np.hypot(cv2.Sobel(coarse, cv2.CV_32F, 1, 0), cv2.Sobel(coarse, cv2.CV_32F, 0, 1))
     flat = usable & (slope <= np.quantile(slope[usable], _FLAT_SHARE))
     fine = plane - smooth

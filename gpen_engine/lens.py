@@ -55,5 +55,4 @@ def _moved(
     offset = (points - centre) / unit
     radius = np.hypot(offset[..., 0], offset[..., 1])
     grown = np.interp(radius, before, after) / np.maximum(radius, 1e-12)
-    grown[radius < before[1]] = after[1] / before[1]
     return np.asarray(centre + unit * offset * grown[..., None], np.float64)

@@ -33,8 +33,8 @@ COARSE_SIDE_PX = 512
 _ENLARGE = 2.0
 """Small pictures are doubled: faces of 15 px, the smallest worth listing, are then found."""
 _REDUCE = 0.5
-"""Large scans are seen at half their size: they are grainy at full size, and with faces under 16 px
-there, nobody could be recognised."""
+"""Large scans are seen at half their size: finer than that they show grain, and the faces that are
+lost have less than 30 px of the scan."""
 _STRIP_BYTES = 32 << 20
 """So much of a picture is reduced at a time: a view that isn't contiguous is copied on the way."""
 
@@ -54,9 +54,10 @@ _SAME_OVERLAP = 0.4
 """Intersection over union from which two finds are one face."""
 _SAME_OVERLAP_TURNED = 0.2
 """The same for finds in views turned differently: a face that lies on its side is misjudged."""
-_SURE = 0.9999
 _UNCONFIRMED = 0.9
 """What is left of a find's score when no other level that should see it does."""
+_SURE_SCORE = 0.9999
+"""Scores count as evidence up to here: beyond it they are rounded to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,7 @@ def _make_group(members: Sequence[Find]) -> _Group:
     """
     evidence = [0.0] * 4
     for member in members:
-        score = min(member.face.score, _SURE)
+        score = min(member.face.score, _SURE_SCORE)
         evidence[member.turns] += max(0.0, math.log(score / (1.0 - score)))
     turns = evidence.index(max(evidence))
     upright = [member for member in members if member.turns == turns] or members

@@ -160,6 +160,24 @@ def test_the_order_of_three_overlapping_patches_does_not_matter(dtype):
         np.testing.assert_array_equal(paste(image, order), first)
 
 
+def test_not_even_the_rounding_of_sums_depends_on_the_order():
+    image = np.full((10, 12, 3), 100, np.uint8)
+    ones = np.ones((10, 10), np.float32)
+
+    def flat(x, change):
+        return Patch(
+            (x, 0, x + 10, 10), np.full((10, 10, 3), change, np.float32), ones, Detail.NETWORK
+        )
+
+    # In float32, 3 is lost beside 1e8, but not beside 1e8 - 1e8.
+    patches = [flat(0, 1e8), flat(1, -1e8), flat(2, 3.0)]
+    first = paste(image, patches)
+
+    assert (first[:, 2:10] == 101).all()
+    for order in permutations(patches):
+        np.testing.assert_array_equal(paste(image, order), first)
+
+
 def test_overlapping_patches_meet_in_their_weighted_mean():
     image = np.full((10, 10, 3), 100, np.uint8)
 
@@ -295,6 +313,7 @@ def test_a_face_that_is_wholly_protected_stays():
 
     patch = patch_for(image, eye_distance_px=20.0, protected=np.ones((120, 160), bool))
 
+    assert patch.region[0] < patch.region[2]
     np.testing.assert_array_equal(paste(image, [patch]), image)
 
 
