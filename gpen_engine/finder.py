@@ -44,7 +44,7 @@ class Finder:
                 if self._detector.device.type == "cpu":
                     raise
                 free_unused(self._detector.device)
-                _log.warning("engine.detector_moved", extra={"reason": str(error)})
+                _log.warning("engine.detector_moved", extra={"fields": {"reason": str(error)}})
                 self._detector = self._detector.to(pick_device("cpu"))
                 faces = self._run(image, min_score, rotations)
                 return faces, "out of memory while looking for faces: the detector moved to the CPU"

@@ -122,7 +122,15 @@ class MemoryPlanner:
             if needed <= self._usable_bytes:
                 self._batch = self._largest_batch(network)
                 plan = Plan(network.precision, self._batch, self._tile_px(network))
-                _log.info("engine.planned", extra={"plan": plan, "budget": self.budget})
+                fields = {
+                    "device": str(self.device),
+                    "precision": plan.precision.value,
+                    "batch": plan.batch,
+                    "tile_px": plan.tile_px,
+                    "free_mb": self.budget.free_bytes // 1_000_000,
+                    "source": self.budget.source,
+                }
+                _log.info("engine.planned", extra={"fields": fields})
                 return network, plan
         raise OutOfMemory(
             f"one face of {model.size} px needs {needed >> 20} MiB on {self.device}, "
@@ -136,9 +144,8 @@ class MemoryPlanner:
         if batch <= 1:
             return False
         self._batch = min(self._batch, batch // 2)
-        _log.warning(
-            "engine.batch_shrunk", extra={"device": str(self.device), "batch": self._batch}
-        )
+        fields = {"device": str(self.device), "batch": self._batch}
+        _log.warning("engine.batch_shrunk", extra={"fields": fields})
         return True
 
     @property

@@ -35,6 +35,7 @@ from gpen_engine.finder import Finder
 from gpen_engine.forward import FaceForward
 from gpen_engine.identity import EngineIdentity
 from gpen_engine.mask import soft_face_mask
+from gpen_engine.memory import Plan
 from gpen_engine.parse import FaceParser
 from gpen_engine.putback import AlignedFace, Masks, patch_of
 from gpen_engine.reference import restore_compatibly, working_picture
@@ -95,6 +96,11 @@ class Restorer:
     def size(self) -> int:
         """Side of a restored face in pixels."""
         return self._forward.model.size
+
+    @property
+    def plan(self) -> Plan:
+        """What was chosen to fit the device's memory."""
+        return self._forward.plan
 
     def restore(
         self, image: Pixels, treatment: Treatment | None = None, *, protected: Mask | None = None

@@ -161,15 +161,20 @@ def engine_checks(settings: JobSettings) -> Iterable[Check]:
     yield Check("torchvision", ok=True, detail=f"{metadata.version('torchvision')}, {how}")
     yield from _devices()
     try:
-        engine = load_engine(worker).identity
+        restorer = load_engine(worker)
     except GpenError as error:
         yield Check("engine", ok=False, detail=f"{error} [{error.code}] {error.advice}")
         return
-    yield Check("device", ok=True, detail=f"{engine.device}, {engine.precision}")
+    engine, plan = restorer.identity, restorer.plan
+    planned = f"{engine.precision}, {plan.batch} faces at a time"
+    yield Check("device", ok=True, detail=f"{engine.device}: {planned}")
     yield Check(
         "weights", ok=True, detail=f"{engine.weights}, {engine.size} px, {engine.weights_sha256}"
     )
-    yield Check("detector", ok=True, detail=f"{engine.detector.name}, {engine.detector.sha256}")
+    parts = {"detector": engine.detector, "parser": engine.parser, "background": engine.background}
+    for name, part in parts.items():
+        detail = f"{part.name}, {part.sha256}" if part else "none in the weights folder: optional"
+        yield Check(name, ok=True, detail=detail)
 
 
 def _devices() -> Iterable[Check]:

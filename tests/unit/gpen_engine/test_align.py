@@ -214,6 +214,18 @@ def test_a_view_of_an_enlarged_picture_shows_the_same_face(eye_distance_px, fact
     assert np.abs(difference.mean(axis=(0, 1))[:2]).max() < 1.5
 
 
+@pytest.mark.parametrize("lens", [None, Lens(-0.1)])
+def test_a_view_of_another_size_is_that_of_the_larger_template(lens):
+    landmarks = face_at(150.0, 120.0, turn=0.3).landmarks
+
+    larger = view_of(landmarks, 128, shape=(240, 300), lens=lens).sized(512)
+
+    expected = view_of(landmarks, 512, shape=(240, 300), lens=lens)
+    np.testing.assert_allclose(larger.matrix, expected.matrix, rtol=0, atol=1e-9)
+    assert larger.size == 512
+    assert larger.lens is lens
+
+
 @pytest.mark.parametrize("lens", [None, Lens(-0.15, 0.02), Lens(0.1)])
 @pytest.mark.parametrize("eye_distance_px", [15.0, 60.0])
 def test_what_is_cut_out_comes_back_to_its_place(lens, eye_distance_px):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gpen_engine import EngineIdentity, Face, FaceOutcome, Restoration, Treatment
 from gpen_engine.faces import Detail, Mask, ModelIdentity
+from gpen_engine.memory import Plan
 from gpen_engine.precision import Precision
 from jobs.recipe import Recipe
 from jobs.schema import Candidate, Job
@@ -36,6 +37,7 @@ class StubEngine:
         device="cpu",
         precision=Precision.FP32,
     )
+    plan: Plan = Plan(Precision.FP32, batch=4, tile_px=512)
 
     def restore(
         self,
