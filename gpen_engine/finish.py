@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gpen_engine.align import Picture
 from gpen_engine.faces import Pixels
 
-Picture = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 _LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)

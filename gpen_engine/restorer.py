@@ -291,7 +291,7 @@ class Restorer:
         """Return what bounds a restored face."""
         parser = self._chosen_parser(kind)
         if parser is None:
-            return lambda face: soft_face_mask(face.shape[-1])
+            return lambda face: soft_face_mask(face.shape[-1], self._forward.model.template)
 
         masks = self._in_turn(parser.masks)
         return lambda face: masks(face[None])[0]
