@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpen_engine.align import FaceView
+from gpen_engine.align import FaceView, Picture
 from gpen_engine.faces import Detail, Finish, Mask, Pixels, Region
 from gpen_engine.finish import (
     Flags,
-    Picture,
     grain_between,
     grain_of,
     is_gray,

@@ -179,6 +179,34 @@ class Watched(nn.Module):
         return tuple(empty)
 
 
+class Answering(Watched):
+    """Sees one face of 128 px in a view of 1,024 px, and the same in one of 512 px, if asked to."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, x):
+        shifts, scores, marks = super().forward(x)
+        side = x.shape[3]
+        middle, before = side // 32, 2 * (side // 8) ** 2
+        anchor = before + 2 * (middle * (side // 16) + middle) + (side == 1024)
+        scores[0, anchor, 1] = self.scores.get(side, 0.0)
+        return shifts, scores, marks
+
+
+@pytest.mark.parametrize(("support", "found"), [(0.5, [0.96]), (0.0, [])])
+def test_a_faint_find_at_another_level_confirms_a_face_whatever_score_is_wished(
+    astronaut, support, found
+):
+    network = Answering({1024: 0.96, 512: support})
+    detector = Detector(network, ModelIdentity("answering", "0" * 64), device=CPU)
+
+    faces = detector.detect(astronaut, min_score=0.9)
+
+    assert [face.score for face in faces] == pytest.approx(found)
+
+
 def test_the_memory_for_finding_faces_does_not_grow_with_the_picture():
     # 24,000 x 12,000 px of 16 bits would be 1.7 GB; of this one only a column is stored.
     stripes = np.arange(12_000, dtype=np.uint16)[:, None, None] * np.uint16(5)

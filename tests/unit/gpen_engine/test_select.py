@@ -139,7 +139,7 @@ def test_a_face_in_a_protected_area_is_left_alone_and_one_that_it_only_touches_i
 
 
 def test_a_find_whose_box_lies_outside_the_picture_is_not_taken_for_a_protected_one():
-    outside = replace(face_at(500, 500), box=(-90.0, -80.0, -10.0, -5.0))
+    outside = replace(face_at(500, 500), box=(450.0, -80.0, 550.0, -5.0))
 
     assert reason(outside, protected=np.ones(SHAPE[:2], np.bool_)) is None
 
