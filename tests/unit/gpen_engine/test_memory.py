@@ -190,9 +190,7 @@ def test_a_late_report_does_not_raise_the_batch_again():
 
 def test_shrinking_hands_unused_memory_back(card):
     asked = card()
-    planner = MemoryPlanner(
-        CUDA, measure=lambda _device, **_: Budget(8 << 30, 8 << 30, "x")
-    )
+    planner = MemoryPlanner(CUDA, measure=lambda _device, **_: Budget(8 << 30, 8 << 30, "x"))
     planner.plan(Negative())
 
     planner.shrink(8)

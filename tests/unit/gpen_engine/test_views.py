@@ -256,6 +256,20 @@ def test_the_views_in_which_a_face_is_upright_outweigh_the_others():
     assert merged.score == 0.98
 
 
+def test_a_box_beyond_the_anchors_is_still_evidence_of_which_way_a_face_is_turned():
+    large = (0, 0, 404, 404)
+    finds = [
+        find(large, 0.99),
+        find(large, 0.99, level=1),
+        find((20, 0, 400, 380), 0.98, turns=1),
+        find((20, 0, 400, 380), 0.98, level=1, turns=1),
+    ]
+
+    (merged,) = merge(finds, [1.0, 0.5])
+
+    assert merged.box == large
+
+
 def test_the_pieces_into_which_a_large_face_falls_apart_are_left_out():
     large = find((0, 0, 600, 700), 0.99, level=1)
     eye, beside = find((100, 100, 250, 250), 0.97), find((800, 100, 840, 140), 0.97)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -130,9 +131,14 @@ def test_the_usual_folder_is_used_where_none_is_named(command, monkeypatch, tmp_
     assert (tmp_path / "gpen-archive" / "weights" / "fake.pth").exists()
 
 
+def homeless():
+    raise RuntimeError("nobody knows his home")
+
+
 def test_without_any_folder_the_setting_is_named(command, monkeypatch):
     monkeypatch.delenv("GPEN_WEIGHTS_DIR")
-    monkeypatch.setattr(commands_weights, "default_folder", lambda: None)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
 
     with pytest.raises(CheckpointError, match="GPEN_WEIGHTS_DIR"):
         command("list")
