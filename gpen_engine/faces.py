@@ -98,8 +98,8 @@ class Face:
 
     Attributes:
         box: (x0, y0, x1, y1).
-        landmarks: left eye, right eye, nose, left and right corner of the mouth, as seen in the
-            picture.
+        landmarks: left eye, right eye, nose, left and right corner of the mouth, as seen when the
+            face is upright.
         score: the detector's certainty, 0 to 1.
     """
 

@@ -3,10 +3,10 @@
 import logging
 import threading
 
-from gpen_engine.detect import Detector, DetectorIdentity
+from gpen_engine.detect import Detector
 from gpen_engine.devices import device_errors, free_unused, pick_device
 from gpen_engine.errors import OutOfMemory
-from gpen_engine.faces import Face, Pixels
+from gpen_engine.faces import Face, ModelIdentity, Pixels
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Finder:
         self._turn = turn
 
     @property
-    def identity(self) -> DetectorIdentity:
+    def identity(self) -> ModelIdentity:
         """Which detector, exactly."""
         return self._detector.identity
 
