@@ -40,7 +40,7 @@ def forward(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - ma
         axes.text(0.03, index, text, va="center", color="white", fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("time of a face / time of its 3x3 convolutions")
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
 def activations(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's
@@ -58,7 +58,7 @@ def activations(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("MB above the weights, one face (dotted: the limit)")
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
 if __name__ == "__main__":
