@@ -112,6 +112,14 @@ class Face:
         """Distance between the eyes."""
         return math.dist(self.landmarks[0], self.landmarks[1])
 
+    def enlarged(self, factor: float) -> "Face":
+        """Return the same face in a picture `factor` times as large."""
+        x0, y0, x1, y1 = ((edge + 0.5) * factor - 0.5 for edge in self.box)
+        marks = [((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in self.landmarks]
+        return Face(
+            (x0, y0, x1, y1), (marks[0], marks[1], marks[2], marks[3], marks[4]), self.score
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FacePolicy:

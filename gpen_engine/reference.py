@@ -53,8 +53,8 @@ def working_picture(image: Pixels, background: Pixels | None) -> Picture:
     Raises:
         ImageError: one of the two isn't 8-bit RGB.
     """
-    image = _require_8_bit(image)
-    if background is None or _require_8_bit(background).shape == image.shape:
+    image = require_8_bit(image)
+    if background is None or require_8_bit(background).shape == image.shape:
         return image
     height, width = background.shape[:2]
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -94,7 +94,7 @@ def restore_compatibly(
         ImageError: the picture or the background isn't 8-bit RGB.
     """
     picture = working_picture(image, background)
-    canvas = picture if background is None else _require_8_bit(background)
+    canvas = picture if background is None else require_8_bit(background)
     result = canvas.copy()
     patches: list[_Patch] = []
     regions: list[Region | None] = []
@@ -107,7 +107,12 @@ def restore_compatibly(
     return result, regions
 
 
-def _require_8_bit(image: Pixels) -> Picture:
+def require_8_bit(image: Pixels) -> Picture:
+    """Return a picture as `(H, W, 3) uint8`.
+
+    Raises:
+        ImageError: it is none.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"expected a (H, W, 3) array, found shape {image.shape}")
     if image.dtype != np.uint8:

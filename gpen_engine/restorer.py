@@ -38,7 +38,7 @@ from gpen_engine.mask import soft_face_mask
 from gpen_engine.memory import Plan
 from gpen_engine.parse import FaceParser
 from gpen_engine.putback import AlignedFace, Masks, patch_of
-from gpen_engine.reference import restore_compatibly, working_picture
+from gpen_engine.reference import require_8_bit, restore_compatibly
 from gpen_engine.select import refusals
 from gpen_engine.work import Work, check_picture
 
@@ -239,21 +239,20 @@ class Restorer:
         ]
 
     def _restore_compatibly(self, work: Work, treatment: Treatment) -> Restoration:
-        """Do everything as the published pipeline does, which looks for faces at the final size."""
+        """Do everything as the published pipeline does."""
         if work.protected is not None:
             raise ImageError("the compatible way knows no protected areas")
         if self._forward.model.template is not Template.GPEN:
             raise ImageError("the compatible way is GPEN's: no other network's faces fit it")
-        picture = working_picture(work.image, None)
-        background = self._canvas(work, treatment) if treatment.background_scale else None
-        if background is not None:
-            picture = working_picture(work.image, background)
-        self._find(work, picture, treatment)
+        require_8_bit(work.image)
+        self._find(work, work.image, treatment)
+        scale = treatment.background_scale
+        background = self._canvas(work, treatment) if scale else None
         parser = self._chosen_parser(treatment.finish.mask)
         with work.timed("forward"):
             image, regions = restore_compatibly(
                 work.image,
-                work.chosen,
+                [face.enlarged(scale or 1) for face in work.chosen],
                 self.restore_faces,
                 size=self._forward.model.input_size,
                 parser=self._in_turn(parser.face_area) if parser else None,

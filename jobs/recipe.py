@@ -82,7 +82,8 @@ class Recipe(BaseModel):
     )
     compatible: bool = Field(
         default=False,
-        description="Do everything as the published GPEN pipeline does, 8-bit rounding included.",
+        description="Do everything as the published GPEN pipeline does: in 8 bits, and large "
+        "faces lose the detail that the network's picture can't show.",
     )
     output: Output = Field(
         default="same",

@@ -740,3 +740,24 @@ def test_the_compatible_way_knows_no_protected_areas(picture):
         make_restorer(Negative()).restore(
             picture, Treatment(compatible=True), protected=np.zeros((512, 512), bool)
         )
+
+
+def test_the_compatible_way_on_an_enlarged_background_keeps_faces_in_the_photographs_pixels(
+    picture,
+):
+    face = face_at(200.0, 200.0, eye_distance_px=60.0)
+    restorer = make_restorer(Negative(), face, background=StubBackground())
+
+    result = restorer.restore(picture, Treatment(compatible=True, background_scale=2))
+
+    assert result.image.shape == (1024, 1024, 3)
+    assert result.faces[0].face == face
+    x0, y0, x1, y1 = result.faces[0].region
+    assert (abs((x0 + x1) / 2 - 400) < 20, abs((y0 + y1) / 2 - 400) < 60) == (True, True)
+
+
+def test_the_compatible_way_is_in_8_bits(picture):
+    with pytest.raises(ImageError, match="8"):
+        make_restorer(Negative()).restore(
+            picture.astype(np.uint16) * 257, Treatment(compatible=True)
+        )
