@@ -8,6 +8,14 @@ import pytest
 from producer.stop import StopRequest
 
 
+@pytest.fixture(autouse=True)
+def _hangups_are_heard():
+    """Under nohup they would be ignored, and StopRequest leaves that as it is."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_becomes_a_request(number):
     with StopRequest() as stop:
