@@ -36,7 +36,7 @@ format: $(STAMP)
 evaluate: $(STAMP)
 	$(BIN)/python -m gpen_engine.compact.evaluate $(FACES)
 
-# Takes about half an hour, and wants the machine to itself.
+# Takes about ten minutes, and wants the machine to itself.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 

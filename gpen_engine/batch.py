@@ -83,12 +83,13 @@ class FaceBatcher:
                     if request.is_open:
                         self._run_batch()
             if request.error is not None:
-                self._withdraw(requests)
+                with self._device:
+                    self._withdraw(requests)
                 raise request.error
         return [request.answer for request in requests if request.answer is not None]
 
     def _withdraw(self, requests: Sequence[_Request]) -> None:
-        """Take back what waits and nobody wants any more."""
+        """Take back what waits and nobody wants any more; the device is held."""
         for request in requests:
             with suppress(ValueError):
                 self._waiting.remove(request)
@@ -97,21 +98,29 @@ class FaceBatcher:
         """Answer the oldest faces that wait; the device is held."""
         limit = self._limit()
         batch = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        lack = self._attempt(batch)
+        # Only here is the error gone, and with it what the failed pass still held.
+        if lack is None:
+            return
+        if not self._shrink(len(batch)):
+            _fail(batch, OutOfMemory(lack))
+            return
+        for request in reversed(batch):
+            request.note = f"out of memory with {len(batch)} faces at a time: fewer were taken"
+            self._waiting.appendleft(request)
+
+    def _attempt(self, batch: Sequence[_Request]) -> str | None:
+        """Run a batch and hand out what comes of it; return what was said of a lack of memory."""
         try:
             answers = self._forward(torch.stack([request.face for request in batch]))
-        except OutOfMemory as error:
-            if not self._shrink(len(batch)):
-                _fail(batch, error)
-                return
-            for request in reversed(batch):
-                request.note = f"out of memory with {len(batch)} faces at a time: fewer were taken"
-                self._waiting.appendleft(request)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for these faces raises it
-            _fail(batch, error)
-        else:
             for request, answer in zip(batch, answers, strict=True):
                 note = "; ".join(filter(None, (request.note, answer.note)))
                 request.answer = Answer(answer.face, answer.precision, note)
+        except OutOfMemory as error:
+            return str(error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for these faces raises it
+            _fail(batch, error)
+        return None
 
 
 def _fail(batch: Sequence[_Request], error: BaseException) -> None:

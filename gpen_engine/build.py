@@ -51,13 +51,11 @@ def load(
         DeviceError: the device isn't there.
         OutOfMemory: a single face doesn't fit on it.
     """
-    model, terms = _face_model(weights, folder=folder, accept_terms=accept_terms)
+    model = _face_model(weights, folder=folder, accept_terms=accept_terms)
     chosen = pick_device(device)
     planner = MemoryPlanner(chosen, limit_bytes=vram_limit_bytes)
     turn = threading.Lock()
     parser = load_parser(chosen, folder=folder)
-    if parser is not None:
-        require_terms(parser.identity.sha256, accepted=accept_terms, folder=folder)
     forward = FaceForward(
         model,
         planner,
@@ -66,34 +64,40 @@ def load(
         cache=cache,
         beside_bytes=parser.needed_bytes if parser else 0,
     )
+    scenery = load_background(
+        chosen,
+        path=background,
+        folder=folder,
+        precision=forward.plan.precision,
+        tile_px=forward.plan.tile_px,
+    )
+    finder = Finder(load_detector(chosen, folder=folder), turn=turn)
+    hashes = {"weights": model.sha256, "detector": finder.identity.sha256}
+    if parser is not None:
+        hashes["parser"] = parser.identity.sha256
+    if scenery is not None:
+        hashes["background"] = scenery.identity.sha256
+    for sha256 in hashes.values():
+        require_terms(sha256, accepted=accept_terms, folder=folder)
     return Restorer(
         forward=forward,
-        finder=Finder(load_detector(chosen, folder=folder), turn=turn),
+        finder=finder,
         device=chosen,
         turn=turn,
         parser=parser,
-        background=load_background(
-            chosen,
-            path=background,
-            folder=folder,
-            precision=forward.plan.precision,
-            tile_px=forward.plan.tile_px,
-        ),
-        terms=terms,
+        background=scenery,
+        terms={part: _terms(sha256, folder) for part, sha256 in hashes.items()},
     )
 
 
-def _face_model(
-    weights: str | Path, *, folder: Path | None, accept_terms: bool | str
-) -> tuple[FaceModel, str]:
-    """Return the face network of a name or file, and how its terms were accepted."""
+def _face_model(weights: str | Path, *, folder: Path | None, accept_terms: bool | str) -> FaceModel:
+    """Return the face network of a name or file."""
     restorer, file = restorers.split(weights)
     path, known = find_generator(file, folder=folder)
     sha256 = hash_file(path, expected=known.sha256 if known else None)
     require_terms(sha256, accepted=accept_terms, folder=folder)
     name = known.name if known else path.name
-    model = restorers.load(WeightsFile(path, sha256, name), restorer=restorer)
-    return model, _terms(sha256, folder)
+    return restorers.load(WeightsFile(path, sha256, name), restorer=restorer)
 
 
 def _terms(sha256: str, folder: Path | None) -> str:

@@ -6,6 +6,7 @@ precision. Nothing has to be told when a photo, a policy or a checkpoint changes
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class FaceCache:
         self._folder = folder.path
         self._max_bytes = folder.max_bytes
         self._network = "\n".join(network).encode()
-        self._bytes = sum(path.stat().st_size for path in self._folder.glob("*.npy"))
+        self._lock = threading.Lock()
+        self._bytes = sum(size for _, size, _ in self._kept())
 
     def get(self, crop: Tensor) -> Tensor | None:
         """Return the restored face of a crop `(3, s, s) float32`, if it is kept."""
@@ -58,9 +60,12 @@ class FaceCache:
         path = self._path(crop)
         with suppress(CheckpointError), replacing(path) as file:
             np.save(file, face.numpy(), allow_pickle=False)
-            self._bytes += file.tell()
-        if self._bytes > self._max_bytes:
-            self._make_room()
+            size = file.tell()
+            with self._lock:
+                self._bytes += size
+        with self._lock:
+            if self._bytes > self._max_bytes:
+                self._make_room()
 
     def _path(self, crop: Tensor) -> Path:
         digest = hashlib.sha256(self._network)
@@ -69,11 +74,19 @@ class FaceCache:
 
     def _make_room(self) -> None:
         """Remove the longest unused faces, down to nine tenths of the limit."""
-        kept = sorted(self._folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-        sizes = [path.stat().st_size for path in kept]
-        self._bytes = sum(sizes)
-        for path, size in zip(kept, sizes, strict=True):
+        kept = sorted(self._kept())
+        self._bytes = sum(size for _, size, _ in kept)
+        for _, size, path in kept:
             if self._bytes <= 0.9 * self._max_bytes:
                 break
             path.unlink(missing_ok=True)
             self._bytes -= size
+
+    def _kept(self) -> list[tuple[float, int, Path]]:
+        """Return when each face was used last, its size and its file."""
+        kept = []
+        for path in self._folder.glob("*.npy"):
+            with suppress(FileNotFoundError):  # another worker may have made room just now
+                status = path.stat()
+                kept.append((status.st_mtime, status.st_size, path))
+        return kept

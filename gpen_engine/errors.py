@@ -92,7 +92,7 @@ class ImageError(GpenError):
     """The array handed to the engine isn't an image it can restore."""
 
     code = "image.unsupported"
-    advice = "Give a (H, W, 3) uint8 or uint16 RGB array."
+    advice = "See what the message asks for; pictures are (H, W, 3) uint8 or uint16 RGB arrays."
 
 
 class DeviceError(GpenError):
@@ -106,4 +106,7 @@ class OutOfMemory(DeviceError):
     """The device ran out of memory during a forward pass."""
 
     code = "device.out_of_memory"
-    advice = "Close other programs on the card, or restore on the CPU with GPEN_DEVICE=cpu."
+    advice = (
+        "Close other programs on the device, raise --vram-limit if you set one, or restore on the "
+        "CPU with GPEN_DEVICE=cpu."
+    )

@@ -22,6 +22,7 @@ class Finder:
     def __init__(self, detector: Detector, *, turn: threading.Lock) -> None:
         self._detector = detector
         self._turn = turn
+        self._note = ""
 
     @property
     def identity(self) -> ModelIdentity:
@@ -39,15 +40,15 @@ class Finder:
         """
         with self._turn:
             try:
-                return self._run(image, min_score, rotations), ""
+                return self._run(image, min_score, rotations), self._note
             except OutOfMemory as error:
                 if self._detector.device.type == "cpu":
                     raise
                 free_unused(self._detector.device)
                 _log.warning("engine.detector_moved", extra={"fields": {"reason": str(error)}})
                 self._detector = self._detector.to(pick_device("cpu"))
-                faces = self._run(image, min_score, rotations)
-                return faces, "out of memory while looking for faces: the detector moved to the CPU"
+                self._note = "out of memory while looking for faces: the detector is on the CPU"
+                return self._run(image, min_score, rotations), self._note
 
     def _run(self, image: Pixels, min_score: float, rotations: bool) -> list[Face]:
         with device_errors(f"the face detector on {self._detector.device}"):

@@ -5,6 +5,7 @@ The batch is the planner's, the precision the ladder's. Threads may share it.
 
 import threading
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -45,14 +46,19 @@ class FaceForward:
         network, self.plan = planner.plan(model, wish, beside_bytes=beside_bytes)
         ladder = PrecisionLadder(
             network,
-            self.plan.precision,
             device=planner.device,
-            in_float32=lambda: model.on(planner.device, Precision.FP32),
+            in_float32=lambda device: model.on(device, Precision.FP32),
         )
         self._batcher = FaceBatcher(
             ladder, limit=lambda: planner.batch, shrink=planner.shrink, device=turn
         )
-        key = (model.name, model.sha256, self.plan.precision.value, planner.device.type)
+        key = (
+            version("gpen-archive"),
+            model.name,
+            model.sha256,
+            self.plan.precision.value,
+            planner.device.type,
+        )
         self._cache = FaceCache(cache, network=key) if cache is not None else None
 
     def __call__(self, faces: Sequence[Tensor]) -> list[Answer]:

@@ -1,6 +1,7 @@
 """Which engine, exactly: every hash and setting that decides pixels, for the sidecar."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gpen_engine.faces import ModelIdentity
 from gpen_engine.precision import Precision
@@ -18,5 +19,6 @@ class EngineIdentity:
     precision: Precision
     parser: ModelIdentity | None = None
     background: ModelIdentity | None = None
-    terms: str = ""
-    """How the terms of the weights were accepted, where they have some."""
+    background_precision: Precision | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """Of the weights, by part, and how they were accepted where they have to be."""

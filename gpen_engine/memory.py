@@ -7,6 +7,7 @@ unused and remembers the smaller batch for as long as the process holds the devi
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _SHARE = 0.9
 """Of the free memory: what is measured now isn't all there a second later."""
 _TILE_BYTES_PER_PIXEL = 2000
 """About twice what Real-ESRGAN's compact network takes at four times the size, in float32."""
+_GROUP = Path("/sys/fs/cgroup")
 _TILES_PX = (1024, 768, 512, 384, 256, 192, 128)
 
 
@@ -116,8 +118,9 @@ class MemoryPlanner:
         narrower = [Precision.FP16] if wish == "auto" and self.device.type == "cuda" else []
         needed = 0
         for precision in dict.fromkeys([first, *narrower]):
-            with device_errors(f"the weights of {model.name} on {self.device}"):
-                network = model.on(self.device, precision)
+            network = self._put(model, precision)
+            if network is None:
+                continue
             needed = network.weights_bytes + network.activation_bytes(1)
             if needed <= self._usable_bytes:
                 self._batch = self._largest_batch(network)
@@ -132,11 +135,20 @@ class MemoryPlanner:
                 }
                 _log.info("engine.planned", extra={"fields": fields})
                 return network, plan
+            del network  # two precisions at once would need room for both
+            free_unused(self.device)
+        what = f"{needed >> 20} MiB" if needed else "more than there is for its weights"
         raise OutOfMemory(
-            f"one face of {model.size} px needs {needed >> 20} MiB on {self.device}, "
+            f"one face of {model.size} px needs {what} on {self.device}, "
             f"{self._usable_bytes >> 20} of {self.budget.free_bytes >> 20} MiB free "
             f"({self.budget.source}) can be used"
         )
+
+    def _put(self, model: FaceModel, precision: Precision) -> FaceNetwork | None:
+        """Put a model on the device; None where not even its weights fit."""
+        with suppress(OutOfMemory), device_errors(f"the weights of {model.name}"):
+            return model.on(self.device, precision)
+        return None
 
     def shrink(self, batch: int) -> bool:
         """Free what is unused and halve the batch that didn't fit; False when it was one face."""
@@ -183,4 +195,15 @@ def _host_bytes() -> tuple[int, int]:
     """Return the available and the total memory of the machine, as Linux counts them."""
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available, total = (int(fields[name].split()[0]) << 10 for name in ("MemAvailable", "MemTotal"))
+    limit, used = (_group_bytes(name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        available, total = min(available, max(0, limit - used)), min(total, limit)
     return available, total
+
+
+def _group_bytes(name: str) -> int | None:
+    """Return a figure of the control group that a container runs in; None where there is none."""
+    try:
+        return int((_GROUP / name).read_text())
+    except (OSError, ValueError):  # version 1, or "max"
+        return None

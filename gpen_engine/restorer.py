@@ -6,14 +6,14 @@ enlarged, the same shape. Torch's door is `restore_faces`.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpen_engine.align import view_of
+from gpen_engine.align import scale_of, similarity, view_of
 from gpen_engine.background import Background
 from gpen_engine.batch import Answer
 from gpen_engine.devices import device_name
@@ -21,12 +21,10 @@ from gpen_engine.errors import ImageError, PartMissing
 from gpen_engine.faces import (
     Detail,
     Face,
-    FaceOutcome,
     LargeFaces,
     Mask,
     MaskKind,
     Pixels,
-    Reason,
     Restoration,
     Template,
     Treatment,
@@ -61,7 +59,7 @@ class Restorer:
         turn: held while the device works.
         parser: bounds the pasted part by what the restored face shows.
         background: restores what is no face.
-        terms: how the terms of the weights were accepted, where they have some.
+        terms: of the weights by part, and how they were accepted where they have to be.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class Restorer:
         turn: threading.Lock,
         parser: FaceParser | None = None,
         background: Background | None = None,
-        terms: str = "",
+        terms: Mapping[str, str] | None = None,
     ) -> None:
         self._forward = forward
         self._finder = finder
@@ -89,7 +87,8 @@ class Restorer:
             precision=forward.plan.precision,
             parser=parser.identity if parser else None,
             background=background.identity if background else None,
-            terms=terms,
+            terms=dict(terms or {}),
+            background_precision=background.precision if background else None,
         )
 
     @property
@@ -142,8 +141,9 @@ class Restorer:
             self._find(work, work.image, treatment)
             work.canvas = self._canvas(work, treatment)
         faces = [(work, face) for work in works for face in work.chosen]
-        for start in range(0, len(faces), _IN_HAND):
-            self._restore_some(faces[start : start + _IN_HAND], treatment)
+        in_hand = 1 if treatment.faces.large is LargeFaces.TILE else _IN_HAND
+        for start in range(0, len(faces), in_hand):
+            self._restore_some(faces[start : start + in_hand], treatment)
         return [work.result() for work in works]
 
     def restore_faces(self, x: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class Restorer:
             work.reasons = refusals(
                 found, policy, shape=picture.shape, network_px=self.size, protected=work.protected
             )
-        work.notes += [note] if note else []
+        work.note(note)
 
     def _restore_some(self, faces: Sequence[tuple[Work, Face]], treatment: Treatment) -> None:
         """Align, restore and make patches of faces of one or several pictures."""
@@ -195,9 +195,10 @@ class Restorer:
         masks = self._masks(treatment.finish.mask)
         for work, one, answer in zip(works, aligned, answers, strict=True):
             work.spend("forward", share_s)
-            redone = answer.precision is not self.identity.precision
+            work.note(answer.note)
+            redone = self._is_redone(answer)
             if answer.face is None:
-                work.add(one.face, None, redone_in_float32=redone, note=answer.note)
+                work.add(one.face, None, None, redone_in_float32=redone)
                 continue
             restored = answer.face.clamp(-1, 1)
             with work.timed("paste"):
@@ -210,7 +211,11 @@ class Restorer:
                     finish=treatment.finish,
                     protected=work.protected,
                 )
-            work.add(one.face, patch, redone_in_float32=redone, note=answer.note)
+            work.patches.append(patch)
+            work.add(one.face, patch.region, patch.detail, redone_in_float32=redone)
+            times = restored.shape[-1] // self.size
+            if times > 1:
+                work.note(f"a face was restored in tiles, at {times} times the network's picture")
 
     def _aligned(self, work: Work, face: Face, treatment: Treatment) -> AlignedFace:
         """Cut a face out as large as the network takes it or, in tiles, as large as it is."""
@@ -228,6 +233,14 @@ class Restorer:
                 times *= 2
             view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
             return AlignedFace(face, view, view.crop(work.image))
+
+    def _is_redone(self, answer: Answer) -> bool:
+        return answer.precision is not self.identity.precision
+
+    def _is_larger(self, face: Face) -> bool:
+        """Tell whether the photograph has more pixels of a face than the network's picture."""
+        model = self._forward.model
+        return scale_of(similarity(face.landmarks, model.input_size, model.template)) < 1.0
 
     def _answer(self, faces: Sequence[Tensor]) -> list[Answer]:
         """Restore aligned faces: those of the network's size together, larger ones in tiles."""
@@ -249,22 +262,29 @@ class Restorer:
         scale = treatment.background_scale
         background = self._canvas(work, treatment) if scale else None
         parser = self._chosen_parser(treatment.finish.mask)
+        answers: list[Answer] = []
+
+        def restore(face: Tensor) -> Tensor:
+            answers.extend(self._forward([face[0]]))
+            restored = answers[-1].face
+            return torch.full_like(face, torch.nan) if restored is None else restored[None]
+
         with work.timed("forward"):
             image, regions = restore_compatibly(
                 work.image,
                 [face.enlarged(scale or 1) for face in work.chosen],
-                self.restore_faces,
+                restore,
                 size=self._forward.model.input_size,
                 parser=self._in_turn(parser.face_area) if parser else None,
                 strength=treatment.finish.strength,
                 background=background,
             )
-        for face, region in zip(work.chosen, regions, strict=True):
-            work.outcomes[face] = (
-                FaceOutcome(face, restored=True, region=region, detail=Detail.NETWORK)
-                if region
-                else FaceOutcome(face, restored=False, reason=Reason.BAD_OUTPUT)
-            )
+        for face, region, answer in zip(work.chosen, regions, answers, strict=True):
+            detail = Detail.NETWORK if region else None
+            work.add(face, region, detail, redone_in_float32=self._is_redone(answer))
+            work.note(answer.note)
+        if any(self._is_larger(face) for face in work.chosen):
+            work.note("a face larger than the network's picture lost detail, as it does there")
         return work.restoration(image)
 
     def _canvas(self, work: Work, treatment: Treatment) -> Pixels:
@@ -276,10 +296,10 @@ class Restorer:
             raise PartMissing("a background is asked for, and its weights aren't here")
 
         def note_tiles(tile_px: int) -> None:
-            work.notes.append(f"out of memory: tiles of {tile_px} px restored the background")
+            work.note(f"out of memory: tiles of {tile_px} px restored the background")
 
         def note_float32() -> None:
-            work.notes.append("parts of the background were redone in float32")
+            work.note("parts of the background were redone in float32")
 
         with work.timed("background"), self._turn:
             return self._background.enhance(

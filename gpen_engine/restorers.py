@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+import torch
+
 from gpen_engine.checkpoint import load_generator
 from gpen_engine.errors import CheckpointUnknown, GpenError, RestorerUnavailable
-from gpen_engine.networks import FaceModel, GpenModel
+from gpen_engine.networks import FaceModel, FaceNetwork, GpenModel
+from gpen_engine.precision import Precision
 from gpen_engine.weights import CODEFORMER_0_1_0, GFPGAN_1_4
 
 GROUP = "gpen_archive.restorers"
@@ -20,6 +23,14 @@ GPEN = "gpen"
 
 _RESTORER_OF = {GFPGAN_1_4.sha256: "gfpgan", CODEFORMER_0_1_0.sha256: "codeformer"}
 _PROMISED = ("name", "sha256", "template", "input_size", "size", "on")
+_PROMISED_ON_DEVICE = (
+    "input_size",
+    "size",
+    "precision",
+    "weights_bytes",
+    "activation_bytes",
+    "__call__",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,9 @@ def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
         restorer: whose it is; None takes it from the hashes of known files, and the rest for
             GPEN's.
 
+    Returns:
+        The model. Its `on` raises RestorerUnavailable where it makes what is no face network.
+
     Raises:
         CheckpointError: the restorer isn't there or is broken, or the file isn't what it expects.
     """
@@ -99,6 +113,38 @@ def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
             f"the restorer {name!r} ({origin}) failed at {weights.path.name}: {_said(error)}"
         ) from error
     return _checked(model, weights, f"the restorer {name!r} ({origin})")
+
+
+class _CheckedModel:
+    """A restorer's face model, whose networks are checked when they are made.
+
+    Args:
+        model: the restorer's own.
+        who: names the restorer and where it comes from.
+    """
+
+    def __init__(self, model: FaceModel, who: str) -> None:
+        self._model = model
+        self._who = who
+        self.name = model.name
+        self.sha256 = model.sha256
+        self.template = model.template
+        self.input_size = model.input_size
+        self.size = model.size
+
+    def on(self, device: torch.device, precision: Precision) -> FaceNetwork:
+        """Return the network on a device, ready to run.
+
+        Raises:
+            RestorerUnavailable: it lacks what the engine will ask it for.
+        """
+        network = self._model.on(device, precision)
+        lacking = _lacking(network, _PROMISED_ON_DEVICE)
+        if lacking:
+            raise RestorerUnavailable(
+                f"{self._who} made no face network: it lacks {', '.join(lacking)}"
+            )
+        return network
 
 
 def _gpen(weights: WeightsFile) -> FaceModel:
@@ -134,14 +180,18 @@ def _checked(model: FaceModel, weights: WeightsFile, who: str) -> FaceModel:
 
     A `Protocol` is checked by whoever writes the plug-in; whoever installs it sees only this.
     """
-    lacking = [attribute for attribute in _PROMISED if not hasattr(model, attribute)]
+    lacking = _lacking(model, _PROMISED)
     if lacking:
         raise RestorerUnavailable(f"{who} returned no face model: it lacks {', '.join(lacking)}")
     if model.sha256 != weights.sha256:
         raise RestorerUnavailable(
             f"{who} says that {weights.path.name} has another hash than it has"
         )
-    return model
+    return _CheckedModel(model, who)
+
+
+def _lacking(made: object, promised: tuple[str, ...]) -> list[str]:
+    return [attribute for attribute in promised if not hasattr(made, attribute)]
 
 
 def _origin(entry: EntryPoint) -> str:

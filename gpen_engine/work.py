@@ -9,7 +9,7 @@ import numpy as np
 
 from gpen_engine.blend import Patch, paste
 from gpen_engine.errors import ImageError
-from gpen_engine.faces import Face, FaceOutcome, Mask, Pixels, Reason, Restoration
+from gpen_engine.faces import Detail, Face, FaceOutcome, Mask, Pixels, Reason, Region, Restoration
 
 _STEPS = ("detect", "align", "forward", "paste")
 
@@ -58,20 +58,23 @@ class Work:
         """Add time to a step."""
         self.timings[step] = self.timings.get(step, 0.0) + seconds
 
-    def add(self, face: Face, patch: Patch | None, *, redone_in_float32: bool, note: str) -> None:
-        """Keep what became of a face; without a patch its answer was unusable."""
-        if patch is not None:
-            self.patches.append(patch)
+    def add(
+        self, face: Face, region: Region | None, detail: Detail | None, *, redone_in_float32: bool
+    ) -> None:
+        """Keep what became of a face; without a region its answer was unusable."""
         self.outcomes[face] = FaceOutcome(
             face,
-            restored=patch is not None,
-            reason=None if patch else Reason.BAD_OUTPUT,
-            region=patch.region if patch else None,
-            detail=patch.detail if patch else None,
+            restored=region is not None,
+            reason=None if region else Reason.BAD_OUTPUT,
+            region=region,
+            detail=detail,
             redone_in_float32=redone_in_float32,
         )
-        if note:
-            self.notes.append(note)
+
+    def note(self, text: str) -> None:
+        """Keep a note, unless there is nothing to say."""
+        if text:
+            self.notes.append(text)
 
     def result(self) -> Restoration:
         """Paste all patches and return the restoration."""

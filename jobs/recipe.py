@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 VERSION = 2
 
@@ -91,6 +91,14 @@ class Recipe(BaseModel):
     )
     jpeg_quality: int = Field(default=95, ge=1, le=95, description="For JPEG output.")
 
+    @field_validator("undistort")
+    @classmethod
+    def _lens_is_possible(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        """No lens bends more; a coefficient that is no number would spread into the pixels."""
+        if value is not None and not all(-1.0 <= coefficient <= 1.0 for coefficient in value):
+            raise ValueError("a lens coefficient lies between -1 and 1")
+        return value
+
     @model_validator(mode="after")
     def _compatible_is_alone(self) -> Self:
         """The published pipeline has no such settings: asking for both is a mistake."""
@@ -113,7 +121,8 @@ class Recipe(BaseModel):
     def from_canonical(cls, text: str) -> "Recipe":
         """Read what `canonical` wrote."""
         content = json.loads(text)
-        content.pop("version")
+        if content.pop("version") == 1:
+            content.setdefault("profiles", True)  # its default then
         return cls.model_validate(content)
 
     def hash(self) -> str:

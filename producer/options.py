@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import annotated_types
 import typer
-from pydantic import ValidationError
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from jobs.recipe import Recipe
 
@@ -31,10 +32,30 @@ WeightsHere = Annotated[
     str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
 ]
 
+_SIZE: TypeAdapter[int] = TypeAdapter(Annotated[ByteSize, Field(gt=0)])
+
+
+def _size(typed: str | None) -> str | None:
+    """Refuse what is no size at once: the worker, which reads it too, starts much later.
+
+    Raises:
+        typer.BadParameter: it isn't one.
+    """
+    try:
+        if typed is not None:
+            _SIZE.validate_python(typed)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{typed!r} is no size above 0, such as 2GB or 500MiB") from error
+    return typed
+
+
 VramLimit = Annotated[
     str | None,
     typer.Option(
-        envvar="GPEN_VRAM_LIMIT", metavar="SIZE", help="Use no more of the card, such as 2GB."
+        envvar="GPEN_VRAM_LIMIT",
+        metavar="SIZE",
+        help="Use no more of the card, such as 2GB.",
+        callback=_size,
     ),
 ]
 
@@ -81,8 +102,14 @@ def make_recipe(**values: object) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise typer.BadParameter("; ".join(faults)) from error
+        raise typer.BadParameter("; ".join(map(_fault, error.errors()))) from error
+
+
+def _fault(error: ErrorDetails) -> str:
+    """Return a fault as a sentence; one that concerns no single setting names them itself."""
+    said = error["msg"].removeprefix("Value error, ")
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {said}" if where else said
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

@@ -4,7 +4,8 @@ They print nothing but results and raise what goes wrong; the command line turns
 messages and exit codes.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated
 import torch
 import typer
 
-from gpen_engine import GpenError
+from gpen_engine import GpenError, Restoration
 from gpen_engine.faces import Point
 from gpen_engine.facexlib_shim import import_torchvision
 from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing
@@ -70,7 +71,11 @@ def restore(
     ] = None,
     leave: Annotated[
         list[str] | None,
-        typer.Option(metavar="X,Y", help="Leave the face at this pixel alone; may be repeated."),
+        typer.Option(
+            metavar="X,Y",
+            help="Leave the face at this pixel of the upright picture alone (the sidecar's `box` "
+            "says where faces are); may be repeated.",
+        ),
     ] = None,
     keep_mask: Annotated[
         Path | None,
@@ -98,11 +103,13 @@ def restore(
         protected = white_areas(decode(mask, max_pixels=worker.max_pixels))
         by_hand["keep_mask_sha256"] = sha256_of(mask)
     engine = load_engine(worker)
-    known_by = engine.identity.weights_sha256 if Path(weights).is_file() else weights
+    known = weights.lower() == engine.identity.weights
+    known_by = engine.identity.weights if known else engine.identity.weights_sha256
     recipe = recipe.model_copy(update={"weights": known_by, "output": output})
     restorations, encoded = process(
         photograph, recipe, engine, stages, treatment=treatment, protected=protected
     )
+    _require_found(treatment.faces.leave, restorations)
     delivery = Delivery(
         master_key=master.name,
         master_size_bytes=len(data),
@@ -142,9 +149,19 @@ def _read(path: Path) -> bytes:
 def _point(text: str) -> Point:
     try:
         x, y = (float(part) for part in text.split(","))
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ValueError("no pixel")
     except ValueError as error:
         raise typer.BadParameter(f"--leave takes X,Y in pixels, not {text!r}") from error
     return x, y
+
+
+def _require_found(points: Sequence[Point], restorations: Sequence[Restoration]) -> None:
+    """Refuse a point at which there is no face: a typing error would change the wrong person."""
+    boxes = [outcome.face.box for result in restorations for outcome in result.faces]
+    for x, y in points:
+        if not any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes):
+            raise typer.BadParameter(f"--leave {x:g},{y:g}: there is no face at that pixel")
 
 
 def engine_checks(settings: JobSettings) -> Iterable[Check]:

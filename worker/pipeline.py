@@ -148,7 +148,7 @@ def _fetch(masters: ObjectStore, key: str, *, max_pixels: int) -> bytes:
 
 
 def _require_weights(recipe: Recipe, engine: EngineIdentity) -> None:
-    if recipe.weights not in (engine.weights, engine.weights_sha256):
+    if recipe.weights.lower() not in (engine.weights.lower(), engine.weights_sha256):
         raise WeightsUnavailable(
             f"the recipe asks for the weights {recipe.weights}, this worker holds {engine.weights}"
             f" ({engine.weights_sha256})"

@@ -102,7 +102,7 @@ def write_sidecar(
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe.hash(),
         "by_hand": dict(delivery.by_hand),
-        "summary": _summary(delivery.restorations),
+        "summary": _summary(delivery.restorations, recipe),
         "engine": _engine(engine),
         "device": engine.device,
         "precision": engine.precision.value,
@@ -158,9 +158,11 @@ def _engine_timings(restorations: Sequence[Restoration]) -> dict[str, float]:
     return steps
 
 
-def _summary(restorations: Sequence[Restoration]) -> str:
+def _summary(restorations: Sequence[Restoration], recipe: Recipe) -> str:
     """Say in a sentence what became of the photo."""
     faces = [face for result in restorations for face in result.faces]
+    if not faces and recipe.background_scale:
+        return "no face was found; the background was restored"
     if not faces:
         return "no face was found: the pixels are the master's"
     restored = sum(face.restored for face in faces)
@@ -173,11 +175,13 @@ def _engine(engine: EngineIdentity) -> dict[str, Any]:
         "weights": engine.weights,
         "weights_sha256": engine.weights_sha256,
         "size": engine.size,
-        "terms": engine.terms,
+        "terms": dict(engine.terms),
     }
     for name, part in parts.items():
         content[name] = part.name if part else None
         content[f"{name}_sha256"] = part.sha256 if part else None
+    if engine.background_precision is not None:
+        content["background_precision"] = engine.background_precision.value
     return content
 
 

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections import deque
+from contextlib import suppress
 
 import pytest
 import torch
@@ -149,3 +151,41 @@ def test_an_error_reaches_every_thread_whose_faces_were_in_the_batch():
         thread.join(10)
 
     assert sorted(errors) == ["broke with 1", "broke with 2", "broke with 2"]
+
+
+class Slow(deque):
+    """Lets other threads in between looking and taking."""
+
+    def popleft(self):
+        time.sleep(0.0005)
+        return super().popleft()
+
+
+def test_a_thread_that_gives_up_disturbs_nobody_elses_faces():
+    forward = Passes()
+
+    def moody(batch):
+        if (batch < 0).any():
+            raise DeviceError("not this one")
+        return forward(batch)
+
+    batcher = make(moody, batch=16)
+    batcher._waiting = Slow()
+    unharmed = []
+
+    def work(seed: int) -> None:
+        for turn in range(40):
+            values = [float((seed * 7 + turn * 3 + n) % 11 - 0.5) for n in range(1 + turn % 24)]
+            with suppress(DeviceError):
+                answers = batcher.restore(faces(*values))
+                assert [float(one.face[0, 0, 0]) for one in answers] == [2 * v for v in values]
+        unharmed.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    # A thread that died of another's withdrawal, or waits for ever, isn't among them.
+    assert sorted(unharmed) == [0, 1, 2]

@@ -1,6 +1,7 @@
 """`load`: devices, precisions, and what comes out."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from gpen_engine import (
     weights,
 )
 from gpen_engine.devices import pick_device
+from gpen_engine.faces import ModelIdentity
 from gpen_engine.precision import Precision
 from gpen_engine.weights import COMPACT, COMPACT_FILE, How, accept
 
@@ -84,7 +86,7 @@ def test_a_limit_that_holds_no_face_is_refused_before_any_work():
 
 @pytest.mark.usefixtures("_light")
 def test_the_terms_of_the_weights_are_part_of_the_identity(tmp_path, engine):
-    assert engine.identity.terms.startswith("Apache-2.0")
+    assert engine.identity.terms["weights"].startswith("Apache-2.0")
     own = tmp_path / "mine.safetensors"
     tensors = load_file(COMPACT_FILE)
     tensors["generator.to_rgb1.bias"] += 0.5
@@ -93,7 +95,7 @@ def test_the_terms_of_the_weights_are_part_of_the_identity(tmp_path, engine):
     restorer = gpen_engine.load(own, device="cpu")
 
     assert restorer.identity.weights == "mine.safetensors"
-    assert "unknown" in restorer.identity.terms
+    assert "unknown" in restorer.identity.terms["weights"]
 
 
 @pytest.mark.usefixtures("_light")
@@ -108,8 +110,23 @@ def test_weights_with_terms_say_how_these_were_accepted(tmp_path, monkeypatch):
     accept(tmp_path, asking, How.FLAG)
     later = gpen_engine.load(device="cpu", folder=tmp_path)
 
-    assert now.identity.terms == "for tests only; accepted: for this process"
-    assert later.identity.terms.startswith("for tests only; accepted: flag at 20")
+    assert now.identity.terms["weights"] == "for tests only; accepted: for this process"
+    assert later.identity.terms["weights"].startswith("for tests only; accepted: flag at 20")
+
+
+@pytest.mark.usefixtures("_light")
+def test_the_terms_of_a_background_have_to_be_accepted_too(tmp_path, monkeypatch):
+    asking = replace(COMPACT, name="scenery", sha256="b" * 64, ask=True, terms="for tests only")
+    known = {asking.sha256: asking}
+    monkeypatch.setattr(weights, "known_by_hash", known.get)
+    scenery = SimpleNamespace(identity=ModelIdentity("scenery", "b" * 64), precision=Precision.FP32)
+    monkeypatch.setattr(build, "load_background", lambda *_, **__: scenery)
+
+    with pytest.raises(TermsNotAccepted, match="scenery"):
+        gpen_engine.load(device="cpu", folder=tmp_path)
+
+    restorer = gpen_engine.load(device="cpu", folder=tmp_path, accept_terms="for tests only")
+    assert restorer.identity.background == scenery.identity
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """Restored faces are found again by their content, and the folder stays within its limit."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -89,3 +90,25 @@ def test_a_disk_that_takes_nothing_is_no_error(cache, tmp_path, monkeypatch):
 
     assert cache.get(CROP) is None
     assert list((tmp_path / "faces").iterdir()) == []
+
+
+def test_two_workers_may_make_room_in_one_folder_at_the_same_time(tmp_path):
+    one = FACE.numel() * 4 + 128
+    faults = []
+
+    def work(seed: int) -> None:
+        cache = FaceCache(CacheFolder(tmp_path, 5 * one), network=(str(seed),))
+        try:
+            for number in range(60):
+                cache.put(CROP + number, FACE)
+                cache.get(CROP + number // 2)
+        except OSError as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert faults == []

@@ -12,9 +12,8 @@ from tests.unit.gpen_engine.fakes import CPU, Negative, OutOfMemoryAbove, Overfl
 def climb(model: Negative, precision: Precision = Precision.FP16) -> PrecisionLadder:
     return PrecisionLadder(
         model.on(CPU, precision),
-        precision,
         device=CPU,
-        in_float32=lambda: model.on(CPU, Precision.FP32),
+        in_float32=lambda device: model.on(device, Precision.FP32),
     )
 
 
@@ -96,3 +95,43 @@ def test_any_other_error_is_a_mistake_of_ours_and_shows():
 
     with pytest.raises(RuntimeError, match="shapes"):
         climb(Wrong())(faces(0))
+
+
+def test_a_face_without_room_for_its_redo_is_redone_on_the_cpu_and_that_is_noted():
+    model = Overflowing()
+    built = []
+
+    def in_float32(device):
+        built.append(device.type)
+        if device.type != "cpu":
+            raise torch.OutOfMemoryError("no room for two networks")
+        return model.on(device, Precision.FP32)
+
+    class OnMeta(torch.Tensor):
+        """A tensor that stays where it is, so that a card can be pretended."""
+
+        def to(self, *_arguments, **_options):
+            return torch.Tensor(self)
+
+    ladder = PrecisionLadder(
+        model.on(CPU, Precision.FP16), device=torch.device("cuda", 0), in_float32=in_float32
+    )
+    x = faces(0.5)
+
+    (answer,) = ladder(x.as_subclass(OnMeta))
+
+    assert built == ["cuda", "cpu"]
+    assert torch.equal(answer.face.as_subclass(torch.Tensor), -x[0])
+    assert answer.precision is Precision.FP32
+    assert "the CPU did it" in answer.note
+
+
+def test_a_redo_without_room_on_the_cpu_either_is_out_of_memory():
+    class Full(Overflowing):
+        def answer(self, x, precision):
+            if precision is Precision.FP32:
+                raise torch.OutOfMemoryError("full")
+            return super().answer(x, precision)
+
+    with pytest.raises(OutOfMemory):
+        climb(Full())(faces(0.5))

@@ -196,3 +196,25 @@ def test_shrinking_hands_unused_memory_back(card):
     planner.shrink(8)
 
     assert asked.emptied == 1
+
+
+def test_float16_is_tried_when_not_even_the_weights_fit_in_float32(card):
+    card(free=800 * MIB, capability=(6, 1))
+
+    class Large(Sized):
+        def on(self, device, precision):
+            if precision is Precision.FP32:
+                raise torch.OutOfMemoryError("no room for the weights")
+            return super().on(device, precision)
+
+    assert MemoryPlanner(CUDA).plan(Large(300 * MIB, 200 * MIB))[1].precision is Precision.FP16
+
+
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text(f"{300 * MIB}\n")
+    (tmp_path / "memory.current").write_text(f"{100 * MIB}\n")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    assert measure_budget(CPU).free_bytes == 200 * MIB
+
+    (tmp_path / "memory.max").write_text("max\n")
+    assert measure_budget(CPU).free_bytes > 200 * MIB

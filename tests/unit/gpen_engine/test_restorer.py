@@ -403,8 +403,8 @@ def test_a_detector_that_does_not_fit_on_the_card_moves_to_the_cpu_and_that_is_n
     np.testing.assert_array_equal(
         first.image, make_restorer(Negative(), face).restore(picture).image
     )
-    assert any("moved to the CPU" in note for note in first.notes)
-    assert second.notes == ()
+    assert first.notes == second.notes
+    assert "the detector is on the CPU" in first.notes[0]
 
 
 def test_a_device_that_fails_is_not_taken_for_a_bad_photo(picture):
@@ -669,6 +669,7 @@ def test_a_parsed_mask_without_a_parser_is_refused(picture):
 class StubBackground:
     """Enlarges, darkens, and tells what had to give way."""
 
+    precision = Precision.FP32
     identity = ModelIdentity("stub", "2" * 64)
 
     def enhance(self, image, scale, *, on_shrink, on_float32):
@@ -761,3 +762,24 @@ def test_the_compatible_way_is_in_8_bits(picture):
         make_restorer(Negative()).restore(
             picture.astype(np.uint16) * 257, Treatment(compatible=True)
         )
+
+
+def test_the_compatible_way_tells_what_was_redone_and_what_gave_way(picture):
+    image, bright, dark = bright_and_dark(picture)
+
+    result = make_restorer(Overflowing(), bright, dark, precision="fp16").restore(
+        image, Treatment(compatible=True)
+    )
+
+    assert [outcome.redone_in_float32 for outcome in result.faces] == [True, False]
+    assert any("lost detail" in note for note in result.notes)
+
+
+def test_a_close_up_in_tiles_is_noted(picture):
+    face = face_at(256.0, 256.0, eye_distance_px=25.0)
+
+    result = make_restorer(Negative(64), face).restore(
+        picture, Treatment(FacePolicy(large=LargeFaces.TILE))
+    )
+
+    assert result.notes == ("a face was restored in tiles, at 2 times the network's picture",)

@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from gpen_engine.faces import Template
 from gpen_engine.precision import Precision
 from gpen_engine.restorers import WeightsFile
 from gpen_engine.weights import CODEFORMER_0_1_0, COMPACT, COMPACT_FILE, GFPGAN_1_4
+from tests.unit.gpen_engine.fakes import ASTRONAUT, make_restorer
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,6 +69,26 @@ def test_a_plugin_is_found_by_name_and_gets_the_file(install, face_file):
     assert network.activation_bytes(2) == 2 * network.activation_bytes(1)
 
 
+def test_the_pages_plugin_restores_a_face_through_planner_and_engine(install, face_file, astronaut):
+    install("sharp-faces", {"sharpener": "sharpener"}, PLUGIN)
+    model = restorers.load(face_file, restorer="sharpener")
+    engine = make_restorer(model, ASTRONAUT, precision="bf16")
+
+    result = engine.restore(astronaut)
+
+    (outcome,) = result.faces
+    assert outcome.restored
+    x0, y0, x1, y1 = outcome.region
+    changed = (result.image != astronaut).any(axis=2)
+    assert changed[y0:y1, x0:x1].mean() > 0.2
+    changed[y0:y1, x0:x1] = False
+    assert not np.any(changed)
+    known_by = (engine.identity.weights, engine.identity.weights_sha256, engine.identity.size)
+    assert known_by == ("face.pth", face_file.sha256, 256)
+    # What it computes in, not what was asked for: the page's network knows float32 only.
+    assert engine.identity.precision is Precision.FP32
+
+
 def test_gpen_goes_through_the_same_door():
     model = restorers.load(WeightsFile(COMPACT_FILE, COMPACT.sha256, "compact"))
     assert (model.name, model.template, model.size) == ("compact", Template.GPEN, 128)
@@ -97,6 +119,23 @@ def test_a_broken_plugin_is_named_with_its_distribution(install, face_file, sour
     with pytest.raises(CheckpointError, match=r"'broken' \(broken-one 2\.1\)") as caught:
         restorers.load(face_file, restorer="broken")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "lacking"),
+    [
+        ("del Network.precision", "precision"),
+        ("del Network.weights_bytes, Network.activation_bytes", "weights_bytes, activation_bytes"),
+        ("del Network.input_size, Network.size", "input_size, size"),
+        ("del Network.__call__", "__call__"),
+    ],
+)
+def test_a_plugin_whose_network_is_none_is_named_before_work(install, face_file, spoilt, lacking):
+    install("broken-one", {"broken": "sharpener"}, f"{PLUGIN}\n{spoilt}\n")
+    model = restorers.load(face_file, restorer="broken")
+    with pytest.raises(CheckpointError, match=r"'broken' \(broken-one 2\.1\)") as caught:
+        make_restorer(model)
+    assert str(caught.value).endswith(f"it lacks {lacking}")
 
 
 def test_a_plugin_cannot_pass_one_file_off_as_another(install, face_file):
@@ -176,7 +215,8 @@ def test_published_files_need_no_restorer_named(install, face_file, known, resto
         restorers, "entry_points", lambda **given: entries if given["name"] == restorer else []
     )
     model = restorers.load(WeightsFile(face_file.path, known.sha256, known.name))
-    assert (model.name, type(model).__name__) == (known.name, "Model")
+    # The page's network, not GPEN's, which is what a file is taken for otherwise.
+    assert (model.name, model.sha256, model.size) == (known.name, known.sha256, 256)
 
 
 def test_gpens_own_hash_is_checked_again(face_file):

@@ -78,6 +78,8 @@ def test_a_whole_number_means_the_same_as_a_fraction():
         {"max_faces": -1},
         {"background_scale": 3},
         {"undistort": (0.1,)},
+        {"undistort": (float("nan"), 0.0)},
+        {"undistort": (-3.0, 0.0)},
         {"compatible": True, "texture": 0.5},
         {"compatible": True, "undistort": (0.1, 0.0)},
         {"strenght": 0.5},
@@ -91,3 +93,9 @@ def test_a_recipe_that_makes_no_sense_is_refused(wrong):
 def test_a_recipe_cannot_be_changed_after_it_was_made():
     with pytest.raises(ValidationError):
         Recipe().strength = 0.5
+
+
+def test_a_recipe_of_the_first_version_keeps_what_was_its_default():
+    assert Recipe.from_canonical('{"strength":0.5,"version":1}') == Recipe(
+        strength=0.5, profiles=True
+    )

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pty
@@ -132,6 +133,43 @@ def test_a_destination_that_cannot_be_used_is_refused_before_anything_is_written
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("size", ["banana", "2 parrots", "0", "-1", "-2GB", ""])
+def test_a_size_that_is_none_is_a_usage_error_before_anything_is_written(
+    call, tmp_path, masters, monkeypatch, size
+):
+    monkeypatch.setattr(local, "run", lambda *_, **__: pytest.fail("a worker was started"))
+    end = call("run", masters, tmp_path / "out", "--vram-limit", size)
+    assert end.code == 2
+    told = " ".join(end.err.replace("│", " ").split())
+    assert "Invalid value for '--vram-limit'" in told
+    assert f"{size!r} is no size above 0" in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [("--vram-limit", "2GB"), ()])
+def test_a_workers_size_and_plugin_are_handed_on_as_they_were_given(
+    call, tmp_path, masters, monkeypatch, given
+):
+    started = []
+
+    def run(job, *, worker_environment, **_: object) -> local.Ending:
+        started.append((job.recipe.weights, worker_environment))
+        raise InstallationIncomplete("no further than here")
+
+    monkeypatch.setattr(local, "run", run)
+    (tmp_path / "sharp.pth").write_bytes(b"tensors")
+    weights = f"sharpener:{tmp_path / 'sharp.pth'}"
+    if not given:
+        monkeypatch.setenv("GPEN_VRAM_LIMIT", "2GB")
+    call("run", masters, tmp_path / "out", "--weights", weights, *given)
+    assert started == [
+        (
+            hashlib.sha256(b"tensors").hexdigest(),
+            {"GPEN_WEIGHTS": weights, "GPEN_VRAM_LIMIT": "2GB"},
+        )
+    ]
+
+
 def test_weights_that_are_not_there_are_refused_before_anything_is_written(call, tmp_path, masters):
     end = call("run", masters, tmp_path / "out", "--weights", "nowhere.pth")
     assert end.code == 5
@@ -240,6 +278,14 @@ def test_submitting_enters_a_job_once(call, ledger, tmp_path, masters):
     assert (job.name, job.recipe.max_faces) == ("June", 3)
     assert ledger.counts(job.id).total == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("service")
+def test_a_known_name_in_another_case_is_the_same_job(call, ledger, tmp_path, masters):
+    for weights in ("compact", "Compact"):
+        assert call("submit", masters, tmp_path / "out", "--weights", weights).code == 0
+    (job,) = ledger.jobs()
+    assert job.recipe.weights == "compact"
 
 
 @pytest.mark.usefixtures("service")

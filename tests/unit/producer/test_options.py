@@ -5,7 +5,7 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.recipe import Recipe
-from producer.options import with_recipe
+from producer.options import make_recipe, with_recipe
 
 
 @pytest.fixture
@@ -76,3 +76,15 @@ def test_what_no_recipe_takes_is_a_usage_error(cook, wrong):
 
     assert result.exit_code == 2
     assert seen is None
+
+
+def test_settings_that_exclude_each_other_are_told_in_a_plain_sentence(cook):
+    result, _ = cook("soup", "--compatible", "--texture", 0.5)
+
+    told = " ".join(result.output.replace("│", " ").split())
+    assert "Invalid value: compatible goes without texture" in told
+
+
+def test_a_setting_that_no_recipe_takes_is_named():
+    with pytest.raises(typer.BadParameter, match=r"^strength: Input should be"):
+        make_recipe(strength=2)

@@ -116,26 +116,29 @@ def test_faces_and_areas_named_by_hand_reach_the_engine_and_the_sidecar(
     mask.save(tmp_path / "mask.png")
 
     restore(
-        master, tmp_path / "out.png", "--leave", "11,12.5", "--leave", "3,4",
+        master, tmp_path / "out.png", "--leave", "11,12.5", "--leave", "6,8",
         "--keep-mask", tmp_path / "mask.png", "--rotations", "--texture", "0.5",
     )  # fmt: skip
 
     treatment = bench.engine.treatments[0]
-    assert treatment.faces.leave == ((11.0, 12.5), (3.0, 4.0))
+    assert treatment.faces.leave == ((11.0, 12.5), (6.0, 8.0))
     assert (treatment.faces.rotations, treatment.finish.texture) == (True, 0.5)
     assert bench.engine.protected[:, :10].all()
     assert not bench.engine.protected[:, 10:].any()
     sidecar = json.loads((tmp_path / "out.png.json").read_text())
-    assert sidecar["by_hand"]["leave"] == [[11.0, 12.5], [3.0, 4.0]]
+    assert sidecar["by_hand"]["leave"] == [[11.0, 12.5], [6.0, 8.0]]
     assert len(sidecar["by_hand"]["keep_mask_sha256"]) == 64
     assert sidecar["recipe"]["rotations"] is True
 
 
-@pytest.mark.parametrize("point", ["11", "11,12,13", "here,there"])
+@pytest.mark.parametrize(
+    "point", ["11", "11,12,13", "here,there", "nan,nan", "1,inf", "29,39", "9000,3"]
+)
 def test_a_point_that_is_none_is_a_usage_error(restore, master, tmp_path, point):
     result = restore(master, tmp_path / "out.png", "--leave", point)
 
     assert result.exit_code == 2
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_settings_that_exclude_each_other_are_a_usage_error(restore, master, tmp_path):
