@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 
 import pytest
 import torch
@@ -153,39 +152,41 @@ def test_an_error_reaches_every_thread_whose_faces_were_in_the_batch():
     assert sorted(errors) == ["broke with 1", "broke with 2", "broke with 2"]
 
 
-class Slow(deque):
-    """Lets other threads in between looking and taking."""
+def test_a_thread_that_gives_up_does_not_take_its_faces_from_under_anothers_hands(monkeypatch):
+    counted, withdrawn = threading.Event(), threading.Event()
 
-    def popleft(self):
-        time.sleep(0.0005)
-        return super().popleft()
+    class Watched(deque):
+        """Lets the other thread in between counting and taking."""
 
-
-def test_a_thread_that_gives_up_disturbs_nobody_elses_faces():
-    forward = Passes()
+        def popleft(self):
+            if threading.current_thread() is other:
+                counted.set()
+                withdrawn.wait(0.5)
+            return super().popleft()
 
     def moody(batch):
         if (batch < 0).any():
+            limit.batch = 8
+            other.start()
             raise DeviceError("not this one")
-        return forward(batch)
+        return Passes()(batch)
 
-    batcher = make(moody, batch=16)
-    batcher._waiting = Slow()
-    unharmed = []
+    limit = Limit(1)
+    batcher = FaceBatcher(moody, limit=limit, shrink=limit.shrink, device=threading.Lock())
+    batcher._waiting = Watched()
+    withdraw = batcher._withdraw
 
-    def work(seed: int) -> None:
-        for turn in range(40):
-            values = [float((seed * 7 + turn * 3 + n) % 11 - 0.5) for n in range(1 + turn % 24)]
-            with suppress(DeviceError):
-                answers = batcher.restore(faces(*values))
-                assert [float(one.face[0, 0, 0]) for one in answers] == [2 * v for v in values]
-        unharmed.append(seed)
+    def withdraw_late(requests):
+        counted.wait(0.5)
+        withdraw(requests)
+        withdrawn.set()
 
-    threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    monkeypatch.setattr(batcher, "_withdraw", withdraw_late)
+    results = []
+    other = threading.Thread(target=lambda: results.extend(batcher.restore(faces(3))), daemon=True)
 
-    # A thread that died of another's withdrawal, or waits for ever, isn't among them.
-    assert sorted(unharmed) == [0, 1, 2]
+    with pytest.raises(DeviceError):
+        batcher.restore(faces(-1, 1, 1))
+    other.join(10)
+
+    assert [float(answer.face[0, 0, 0]) for answer in results] == [6.0]
