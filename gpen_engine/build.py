@@ -51,7 +51,7 @@ def load(
         DeviceError: the device isn't there.
         OutOfMemory: a single face doesn't fit on it.
     """
-    model = _face_model(weights, folder=folder, accept_terms=accept_terms)
+    model, restorer = _face_model(weights, folder=folder, accept_terms=accept_terms)
     chosen = pick_device(device)
     planner = MemoryPlanner(chosen, limit_bytes=vram_limit_bytes)
     turn = threading.Lock()
@@ -80,6 +80,7 @@ def load(
     for sha256 in hashes.values():
         require_terms(sha256, accepted=accept_terms, folder=folder)
     return Restorer(
+        restorer=restorer,
         forward=forward,
         finder=finder,
         device=chosen,
@@ -90,14 +91,18 @@ def load(
     )
 
 
-def _face_model(weights: str | Path, *, folder: Path | None, accept_terms: bool | str) -> FaceModel:
-    """Return the face network of a name or file."""
-    restorer, file = restorers.split(weights)
-    path, known = find_generator(file, folder=folder)
+def _face_model(
+    weights: str | Path, *, folder: Path | None, accept_terms: bool | str
+) -> tuple[FaceModel, str]:
+    """Return the face network of a name or file, and whose it is."""
+    restorer, typed = restorers.split(weights)
+    path, known = find_generator(typed, folder=folder)
     sha256 = hash_file(path, expected=known.sha256 if known else None)
     require_terms(sha256, accepted=accept_terms, folder=folder)
     name = known.name if known else path.name
-    return restorers.load(WeightsFile(path, sha256, name), restorer=restorer)
+    file = WeightsFile(path, sha256, name)
+    model = restorers.load(file, restorer=restorer)
+    return model, restorers.describe(file, restorer=restorer)
 
 
 def _terms(sha256: str, folder: Path | None) -> str:

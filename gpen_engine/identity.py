@@ -19,6 +19,8 @@ class EngineIdentity:
     precision: Precision
     parser: ModelIdentity | None = None
     background: ModelIdentity | None = None
+    restorer: str = "gpen, built in"
+    """Whose face network it is: a plug-in with its distribution and version."""
     background_precision: Precision | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
     """Of the weights, by part, and how they were accepted where they have to be."""

@@ -53,6 +53,7 @@ class Restorer:
     """One face network and one detector on one device; threads may share it.
 
     Args:
+        restorer: whose face network it is, for the sidecar.
         forward: the face network, ready for work.
         finder: the detector.
         device: what all of them run on.
@@ -65,6 +66,7 @@ class Restorer:
     def __init__(
         self,
         *,
+        restorer: str = "gpen, built in",
         forward: FaceForward,
         finder: Finder,
         device: torch.device,
@@ -79,6 +81,7 @@ class Restorer:
         self._background = background
         self._turn = turn
         self.identity = EngineIdentity(
+            restorer=restorer,
             weights=forward.model.name,
             weights_sha256=forward.model.sha256,
             size=forward.model.size,

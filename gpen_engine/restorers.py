@@ -95,7 +95,7 @@ def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
     Raises:
         CheckpointError: the restorer isn't there or is broken, or the file isn't what it expects.
     """
-    name = restorer or _RESTORER_OF.get(weights.sha256, GPEN)
+    name = restorer or _restorer_of(weights)
     factory, origin = _factory_of(name)
     try:
         model = factory(weights)
@@ -113,6 +113,20 @@ def load(weights: WeightsFile, *, restorer: str | None = None) -> FaceModel:
             f"the restorer {name!r} ({origin}) failed at {weights.path.name}: {_said(error)}"
         ) from error
     return _checked(model, weights, f"the restorer {name!r} ({origin})")
+
+
+def describe(weights: WeightsFile, *, restorer: str | None = None) -> str:
+    """Return the restorer of a weights file and where it comes from, for sidecars.
+
+    Raises:
+        RestorerUnavailable: it isn't there, or can't be imported.
+    """
+    name = restorer or _restorer_of(weights)
+    return f"{name}, {_factory_of(name)[1]}"
+
+
+def _restorer_of(weights: WeightsFile) -> str:
+    return _RESTORER_OF.get(weights.sha256, GPEN)
 
 
 class _CheckedModel:

@@ -39,6 +39,8 @@ def identity(master_sha256: str, recipe: Recipe, engine: EngineIdentity) -> dict
         "weights_sha256": engine.weights_sha256,
         "detector_sha256": engine.detector.sha256,
     }
+    if not engine.restorer.startswith("gpen,"):
+        hashes["restorer"] = engine.restorer
     if engine.parser and recipe.mask != "soft":
         hashes["parser_sha256"] = engine.parser.sha256
     if engine.background and recipe.background_scale:
@@ -172,6 +174,7 @@ def _summary(restorations: Sequence[Restoration], recipe: Recipe) -> str:
 def _engine(engine: EngineIdentity) -> dict[str, Any]:
     parts = {"detector": engine.detector, "parser": engine.parser, "background": engine.background}
     content: dict[str, Any] = {
+        "restorer": engine.restorer,
         "weights": engine.weights,
         "weights_sha256": engine.weights_sha256,
         "size": engine.size,
