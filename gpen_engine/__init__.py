@@ -10,10 +10,10 @@ from gpen_engine.errors import (
     GpenError,
     ImageError,
     OutOfMemory,
-    PartMissing,
     RestorerUnavailable,
     TermsNotAccepted,
     WeightsFolderUnusable,
+    WeightsNotHere,
     WeightsUnavailable,
 )
 from gpen_engine.faces import (
@@ -50,7 +50,6 @@ __all__ = [
     "Lens",
     "MaskKind",
     "OutOfMemory",
-    "PartMissing",
     "Reason",
     "Restoration",
     "Restorer",
@@ -58,6 +57,7 @@ __all__ = [
     "TermsNotAccepted",
     "Treatment",
     "WeightsFolderUnusable",
+    "WeightsNotHere",
     "WeightsUnavailable",
     "load",
 ]

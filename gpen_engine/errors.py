@@ -81,11 +81,11 @@ class WeightsFolderUnusable(CheckpointError):
     advice = "Free space, or name another folder with GPEN_WEIGHTS_DIR."
 
 
-class PartMissing(CheckpointError):
-    """The treatment asks for a parser or a background whose weights aren't here."""
+class WeightsNotHere(CheckpointError):
+    """Weights that are asked for aren't in the weights folder."""
 
-    code = "weights.part_missing"
-    advice = "See `gpen-archive weights list`, and fetch what is missing."
+    code = "weights.not_here"
+    advice = "`gpen-archive weights list` says what there is, `weights fetch NAME` gets it."
 
 
 class ImageError(GpenError):

@@ -17,7 +17,7 @@ from gpen_engine.align import scale_of, similarity, view_of
 from gpen_engine.background import Background
 from gpen_engine.batch import Answer
 from gpen_engine.devices import device_name
-from gpen_engine.errors import ImageError, PartMissing
+from gpen_engine.errors import ImageError, WeightsNotHere
 from gpen_engine.faces import (
     Detail,
     Face,
@@ -37,6 +37,7 @@ from gpen_engine.memory import Plan
 from gpen_engine.parse import FaceParser
 from gpen_engine.putback import AlignedFace, Masks, patch_of
 from gpen_engine.reference import require_8_bit, restore_compatibly
+from gpen_engine.registry import BISENET, PARSENET, REALESR_GENERAL_X4V3
 from gpen_engine.select import refusals
 from gpen_engine.work import Work, check_picture
 
@@ -116,7 +117,7 @@ class Restorer:
 
         Raises:
             ImageError: the arrays aren't such pictures, or the treatment isn't possible with them.
-            PartMissing: the treatment asks for a parser or a background without weights.
+            WeightsNotHere: the treatment asks for a parser or a background without weights.
             OutOfMemory: a single face doesn't fit on the device.
         """
         return self.restore_many([image], treatment, protected=[protected])[0]
@@ -296,7 +297,10 @@ class Restorer:
         if not scale:
             return work.image
         if self._background is None:
-            raise PartMissing("a background is asked for, and its weights aren't here")
+            raise WeightsNotHere(
+                f"a background is asked for, and {REALESR_GENERAL_X4V3.name} isn't in the weights "
+                "folder, nor another network named (GPEN_BACKGROUND)"
+            )
 
         def note_tiles(tile_px: int) -> None:
             work.note(f"out of memory: tiles of {tile_px} px restored the background")
@@ -331,7 +335,10 @@ class Restorer:
         if kind is MaskKind.SOFT:
             return None
         if kind is MaskKind.PARSED and self._parser is None:
-            raise PartMissing("parsed masks are asked for, and no parser's weights are here")
+            raise WeightsNotHere(
+                f"parsed masks are asked for, and neither {BISENET.name} nor {PARSENET.name} is in "
+                "the weights folder"
+            )
         return self._parser
 
 

@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from gpen_engine.errors import CheckpointCorrupt
+from gpen_engine.errors import CheckpointCorrupt, WeightsNotHere
 from gpen_engine.registry import (
     BISENET,
     CODEFORMER_0_1_0,
@@ -104,8 +104,8 @@ def find_generator(
     """Return the file of a name or path, and what is known of it.
 
     Raises:
-        CheckpointCorrupt: the name is unknown and no such file exists, or the named file isn't in
-            `folder`.
+        CheckpointCorrupt: the name is unknown and no such file exists.
+        WeightsNotHere: the named file isn't in `folder`.
     """
     networks = [entry for entry in KNOWN if entry.kind is Kind.FACE_NETWORK]
     known = next((entry for entry in networks if entry.name == str(weights).lower()), None)
@@ -121,7 +121,7 @@ def find_generator(
         return COMPACT_FILE, known
     found = find_in(folder, known)
     if found is None:
-        raise CheckpointCorrupt(
+        raise WeightsNotHere(
             f"{known.files[0]} isn't in the weights folder {folder or '(none set)'}; "
             f"`gpen-archive weights fetch {known.name}` gets it"
         )

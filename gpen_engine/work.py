@@ -108,4 +108,7 @@ def check_picture(image: object, protected: object) -> None:
     if not isinstance(protected, np.ndarray) or protected.dtype != np.bool_:
         raise ImageError("protected areas are a (H, W) bool array")
     if protected.shape != image.shape[:2]:
-        raise ImageError(f"the protected areas {protected.shape} don't fit {image.shape[:2]}")
+        (height, width), (tall, wide) = protected.shape, image.shape[:2]
+        raise ImageError(
+            f"the protected areas have {width} x {height} pixels, the picture {wide} x {tall}"
+        )

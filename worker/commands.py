@@ -4,6 +4,7 @@ They print nothing but results and raise what goes wrong; the command line turns
 messages and exit codes.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -177,6 +178,7 @@ def engine_checks(settings: JobSettings) -> Iterable[Check]:
     how = "with its operators" if compiled else "without its operators: NumPy stands in"
     yield Check("torchvision", ok=True, detail=f"{metadata.version('torchvision')}, {how}")
     yield from _devices()
+    logging.getLogger("gpen_engine").setLevel(logging.WARNING)  # what it plans is told below
     try:
         restorer = load_engine(worker)
     except GpenError as error:

@@ -8,7 +8,7 @@ and fails the photo in the end.
 from dataclasses import dataclass
 
 from gpen_engine import DeviceError, GpenError, ImageError, OutOfMemory
-from gpen_engine.errors import CheckpointError, PartMissing
+from gpen_engine.errors import CheckpointError, WeightsNotHere
 from jobs.errors import ClaimLost, JobError, Permanent, PhotoUnexpected, StoreFull, Transient
 
 _FIRST_WAIT_S = 5.0
@@ -55,7 +55,7 @@ _TABLE: tuple[tuple[type[BaseException], type[Decision]], ...] = (
     (OutOfMemory, Retry),
     (MemoryError, Retry),
     (ImageError, Fail),
-    (PartMissing, Fail),
+    (WeightsNotHere, Fail),
     (CheckpointError, Stop),
     (DeviceError, Stop),
     (Exception, Retry),

@@ -28,7 +28,7 @@ def test_the_public_names_are_these():
         "Lens",
         "MaskKind",
         "OutOfMemory",
-        "PartMissing",
+        "WeightsNotHere",
         "Reason",
         "Restoration",
         "Restorer",

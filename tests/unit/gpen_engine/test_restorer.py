@@ -22,7 +22,7 @@ from gpen_engine import (
 from gpen_engine.cache import CacheFolder
 from gpen_engine.checkpoint import LoadedGenerator
 from gpen_engine.compact.degrade import FIXED
-from gpen_engine.errors import PartMissing
+from gpen_engine.errors import WeightsNotHere
 from gpen_engine.faces import Detail, ModelIdentity
 from gpen_engine.model import GpenConfig, GpenGenerator
 from gpen_engine.networks import GpenModel
@@ -660,7 +660,7 @@ def test_the_soft_mask_can_be_asked_for_beside_a_parser(picture):
 
 
 def test_a_parsed_mask_without_a_parser_is_refused(picture):
-    with pytest.raises(PartMissing, match="parser"):
+    with pytest.raises(WeightsNotHere, match="parsenet"):
         make_restorer(Negative(), face_at(99.0, 99.0)).restore(
             picture, Treatment(finish=Finish(mask=MaskKind.PARSED))
         )
@@ -709,7 +709,7 @@ def test_faces_go_onto_the_restored_background_where_they_belong(picture, scale)
 
 
 def test_a_background_without_weights_is_refused(picture):
-    with pytest.raises(PartMissing, match="background"):
+    with pytest.raises(WeightsNotHere, match="background"):
         make_restorer(Negative()).restore(picture, Treatment(background_scale=2))
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from gpen_engine import build, load, weights
 from gpen_engine.checkpoint import hash_file
-from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted
+from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted, WeightsNotHere
 from gpen_engine.model import GpenConfig, GpenGenerator
 from gpen_engine.weights import (
     CODEFORMER_0_1_0,
@@ -84,7 +84,7 @@ def test_a_known_name_is_looked_up_in_the_folder(tmp_path):
 def test_a_known_name_without_its_file_says_which_file_where(tmp_path, with_folder):
     folder = tmp_path if with_folder else None
 
-    with pytest.raises(CheckpointCorrupt) as caught:
+    with pytest.raises(WeightsNotHere) as caught:
         find_generator("gpen-bfr-512", folder=folder)
 
     assert "GPEN-BFR-512.pth" in str(caught.value)
