@@ -26,6 +26,9 @@ _CUT_SHARE = 0.1
 """A face of which so much lies outside the picture is cut off."""
 _PROFILE_MISFIT = 0.25
 """Turned by about 60 degrees or more: the further eye is hidden, or nearly."""
+_SQUEEZED_SHARE = 0.07
+"""So much of its box the landmarks of a face span at least: 0.087 to 0.2 on old photographs, those
+half in profile included. Of faces that lie on their side, unnoticed, it is 0.03 to 0.2."""
 _PROTECTED_SHARE = 0.95
 _SIZE_PX = 168
 """Any size of an aligned face does for measuring: results are shares."""
@@ -98,6 +101,22 @@ def _has_low_score(case: _Case) -> bool:
     return case.face.score < case.policy.min_score
 
 
+def _is_squeezed(case: _Case) -> bool:
+    """Tell whether the landmarks span too little of the box: they aren't where the face has them.
+
+    What they span is their mean width times the distance from the eyes to the mouth. The network
+    draws the box around the face however it lies, but the landmarks as for an upright one. Those
+    of a profile span little where they are right.
+    """
+    if misfit(case.face.landmarks) > _PROFILE_MISFIT:
+        return False
+    left, right, _, *mouth = np.array(case.face.landmarks)
+    across = (math.dist(left, right) + math.dist(mouth[0], mouth[1])) / 2
+    down = math.dist((left + right) / 2, (mouth[0] + mouth[1]) / 2)
+    x0, y0, x1, y1 = case.face.box
+    return across * down < _SQUEEZED_SHARE * (x1 - x0) * (y1 - y0)
+
+
 def _is_nested(case: _Case) -> bool:
     """Tell whether it lies in a clearly larger face, as an eye does that was taken for one."""
     return any(
@@ -154,6 +173,7 @@ _RULES: tuple[tuple[Reason, Callable[[_Case], bool]], ...] = (
     (Reason.TOO_SMALL, _is_too_small),
     (Reason.CUT_OFF, _is_cut_off),
     (Reason.PROFILE, _is_profile),
+    (Reason.LOW_SCORE, _is_squeezed),
     (Reason.TOO_LARGE, _is_too_large),
 )
 

@@ -56,6 +56,10 @@ _SAME_OVERLAP_TURNED = 0.2
 """The same for finds in views turned differently: a face that lies on its side is misjudged."""
 _UNCONFIRMED = 0.9
 """What is left of a find's score when no other level that should see it does."""
+_ROLL_DEG = 50.0
+"""A face rolled by more in its view is found, with landmarks pulled towards an upright one's."""
+_MISJUDGED = 0.9
+"""What is left of a find's score then. A face's, when a find of at least that score is rolled."""
 _SURE_SCORE = 0.9999
 """Scores count as evidence up to here: beyond it they are rounded to 1."""
 
@@ -219,6 +223,14 @@ def _face(spots: Points, score: float) -> Face:
     return Face((x0, y0, x1, y1), (marks[0], marks[1], marks[2], marks[3], marks[4]), score)
 
 
+def _is_rolled(find: Find) -> bool:
+    """Tell whether a face is rolled too far in its view, by the line from the eyes to the mouth."""
+    left, right, _, *mouth = np.array(find.face.landmarks)
+    across, down = (mouth[0] + mouth[1] - left - right).tolist()
+    roll = math.degrees(math.atan2(across, down)) + 90.0 * find.turns
+    return abs((roll + 180.0) % 360.0 - 180.0) > _ROLL_DEG
+
+
 def merge(finds: Sequence[Find], factors: Sequence[float]) -> list[Face]:
     """Make one list of faces, each once, out of the finds of all views.
 
@@ -249,13 +261,15 @@ class _Group:
 
     Attributes:
         best: the best supported of those that were turned the right way.
-        score: the best of the scores of those.
+        score: the best of their scores; less, where the landmarks aren't to be trusted.
         levels: where those were found.
+        beyond: where it was found so turned, but larger than the anchors.
     """
 
     best: Find
     score: float
     levels: frozenset[int]
+    beyond: frozenset[int]
 
 
 def _fits(find: Find, factors: Sequence[float]) -> bool:
@@ -285,18 +299,23 @@ def _group(finds: Sequence[Find], factors: Sequence[float]) -> list[_Group]:
 def _make_group(members: Sequence[Find], factors: Sequence[float]) -> _Group:
     """Make a group of finds, the best supported first.
 
-    Which way the face is turned is decided by the sum of the evidence: of the scores' log-odds.
+    Which way the face is turned is decided by the sum of the evidence: of the scores' log-odds,
+    lowered where it lies on its side. Where one that stays has it so, none is to be trusted.
     """
     sound = [find for find in members if _fits(find, factors)]
     evidence = {find.turns: 0.0 for find in sound}
     for find in members:
-        score = min(find.face.score, _SURE_SCORE)
+        score = min(find.face.score, _SURE_SCORE) * (_MISJUDGED if _is_rolled(find) else 1.0)
         if find.turns in evidence:
             evidence[find.turns] += max(0.0, math.log(score / (1.0 - score)))
     turns = max(evidence, key=evidence.__getitem__)
     upright = [find for find in sound if find.turns == turns]
     score = max(find.face.score for find in upright)
-    return _Group(upright[0], score, frozenset(find.level for find in upright))
+    if any(find.face.score >= _MISJUDGED and _is_rolled(find) for find in upright):
+        score *= _MISJUDGED
+    levels = frozenset(find.level for find in upright)
+    beyond = frozenset(find.level for find in members if find.turns == turns) - levels
+    return _Group(upright[0], score, levels, beyond)
 
 
 def _support(find: Find) -> float:
@@ -317,14 +336,15 @@ def _is_piece(group: _Group, other: _Group, factors: Sequence[float]) -> bool:
 def _judged(group: _Group, factors: Sequence[float]) -> Face:
     """Return the face of a group, with a lower score where the other levels don't confirm it.
 
-    Most pictures are upright, so a turned face has to be confirmed whatever its size.
+    Most pictures are upright, so a turned face has to be confirmed however small it is; not by
+    levels at which it is too large for the anchors.
     """
     side, level = side_px(group.best.face.box), group.best.level
-    low, high = (0, math.inf) if group.best.turns else _SURE_SIDES_PX
+    low, high = (0, _LARGEST_SIDE_PX) if group.best.turns else _SURE_SIDES_PX
     others = {
         other
         for other, factor in enumerate(factors)
         if other != level and low <= side * factor <= high
     }
-    confirmed = not others or bool(others & group.levels)
+    confirmed = not others or bool(others & (group.levels | group.beyond))
     return replace(group.best.face, score=group.score * (1.0 if confirmed else _UNCONFIRMED))

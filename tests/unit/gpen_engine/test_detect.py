@@ -13,7 +13,8 @@ from gpen_engine import detect
 from gpen_engine.align import similarity
 from gpen_engine.detect import Detector, load_detector
 from gpen_engine.errors import CheckpointCorrupt, CheckpointMismatch
-from gpen_engine.faces import ModelIdentity
+from gpen_engine.faces import FacePolicy, ModelIdentity, Reason
+from gpen_engine.select import refusals
 from gpen_engine.weights import RETINAFACE_MOBILE, RETINAFACE_RESNET50
 from tests.golden.recipe import SHARED
 from tests.unit.gpen_engine.fakes import ASTRONAUT
@@ -155,6 +156,51 @@ def test_a_print_that_lies_on_its_side_is_found_with_its_landmarks_in_true_order
     upright = aligned(page, face)
     expected = aligned(astronaut, ASTRONAUT)
     assert np.corrcoef(upright.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+def restored(faces, shape):
+    reasons = refusals(faces, FacePolicy(), shape=shape, network_px=512)
+    return [face for face, reason in reasons.items() if reason is None]
+
+
+@pytest.mark.parametrize("crop", [(0, 512, 0, 512), (30, 200, 150, 300)])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_portrait_is_restored_where_turned_faces_are_looked_for(
+    detector, astronaut, turns, crop
+):
+    top, bottom, left, right = crop
+    scale = 1 if crop[0] == 0 else 10
+    part = astronaut[top:bottom, left:right]
+    portrait = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    picture = np.rot90(portrait, turns)
+
+    found = detector.detect(picture, min_score=0.72, rotations=True)
+
+    (face,) = restored(found, picture.shape)
+    true = (np.array(ASTRONAUT.landmarks) - (left, top)) * scale
+    for _ in range(turns):
+        # A quarter counterclockwise; after two of them the sides are as they were.
+        true = np.stack([true[:, 1], part.shape[1] * scale - 1 - true[:, 0]], axis=1)
+        part = np.rot90(part)
+    np.testing.assert_allclose(face.landmarks, true, rtol=0, atol=6.0 * scale)
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_a_sideways_portrait_is_listed_and_left_alone_where_they_are_not(
+    detector, astronaut, turns
+):
+    picture = np.rot90(astronaut, turns)
+
+    found = detector.detect(picture, min_score=0.72)
+
+    reasons = refusals(found, FacePolicy(), shape=picture.shape, network_px=512)
+    assert set(reasons.values()) == {Reason.LOW_SCORE}
+
+
+def test_a_portrait_upside_down_is_not_restored_where_they_are_not(detector, astronaut):
+    picture = np.rot90(astronaut, 2)
+
+    assert restored(detector.detect(picture, min_score=0.72), picture.shape) == []
 
 
 def test_faces_that_stand_upright_are_the_same_with_rotations(detector, astronaut):

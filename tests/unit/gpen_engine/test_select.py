@@ -114,6 +114,14 @@ def test_landmarks_that_are_no_face_fit_the_template_badly():
     assert misfit([ASTRONAUT.landmarks[i] for i in (2, 4, 0, 3, 1)]) > 0.4
 
 
+@pytest.mark.parametrize("policy", [POLICY, FacePolicy(profiles=True)])
+def test_landmarks_squeezed_together_in_a_face_are_left_alone_however_certain_it_is(policy):
+    sound, box = face_at(500, 500), (400.0, 380.0, 600.0, 620.0)
+
+    assert reason(replace(sound, box=box), policy) is Reason.LOW_SCORE
+    assert reason(sound, policy) is None
+
+
 def test_a_face_larger_than_the_networks_picture_is_left_alone_where_the_policy_says_so():
     large = face_at(500, 500, eye_distance_px=150)
 

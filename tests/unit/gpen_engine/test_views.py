@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,9 +20,13 @@ def face(box, score=0.95):
     return Face(tuple(float(edge) for edge in box), MARKS, score)
 
 
-def find(box, score=0.95, *, level=0, turns=0, factor=None):
+def find(box, score=0.95, *, level=0, turns=0, factor=None, roll=0):
+    """Make a find; `roll` says how the face is rolled in the view, in degrees."""
     side = max(box[2] - box[0], box[3] - box[1])
-    return Find(face(box, score), level, turns, side * (0.5**level if factor is None else factor))
+    turn = np.exp(1j * np.deg2rad(roll + 90 * turns))
+    marks = [turn * complex(x - 50, y - 60) for x, y in MARKS]
+    made = replace(face(box, score), landmarks=tuple((spot.real, spot.imag) for spot in marks))
+    return Find(made, level, turns, side * (0.5**level if factor is None else factor))
 
 
 # Levels
@@ -239,6 +244,56 @@ def test_a_face_in_a_turned_view_has_to_be_seen_at_two_levels_whatever_its_size(
 
     assert merge(alone, [1.0, 0.5])[0].score == pytest.approx(0.95 * 0.9)
     assert merge(both, [1.0, 0.5])[0].score == 0.95
+
+
+def test_a_turned_face_that_fills_the_picture_needs_no_level_at_which_it_is_too_large():
+    box = (0, 0, 410, 410)
+    alone = [find(box, 0.99, level=1, turns=3)]
+    smaller = [find((0, 0, 300, 300), 0.99, level=1, turns=3)]
+
+    assert merge(alone, [1.0, 0.5])[0].score == 0.99
+    assert merge(smaller, [1.0, 0.5])[0].score == pytest.approx(0.99 * 0.9)
+
+
+def test_a_box_beyond_the_anchors_confirms_a_turned_face():
+    finds = [
+        find((0, 0, 390, 390), 0.99, level=1, turns=3),
+        find((0, 0, 410, 390), 0.99, turns=3),
+    ]
+
+    assert [merged.score for merged in merge(finds, [1.0, 0.5])] == [0.99]
+
+
+@pytest.mark.parametrize(
+    ("roll", "share"), [(0, 1.0), (45, 1.0), (55, 0.9), (-90, 0.9), (180, 0.9)]
+)
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_face_that_lies_on_its_side_in_its_view_counts_less(turns, roll, share):
+    (merged,) = merge([find((0, 0, 60, 60), 0.95, turns=turns, roll=roll)], [1.0])
+
+    assert merged.score == pytest.approx(0.95 * share)
+
+
+def test_a_face_of_which_the_levels_disagree_whether_it_stands_counts_less():
+    box = (0, 0, 120, 120)
+    finds = [find(box, 0.98), find(box, 0.97, level=1, roll=170)]
+    doubtful = [find(box, 0.98), find(box, 0.4, level=1, roll=170)]
+
+    assert merge(finds, [1.0, 0.5])[0].score == pytest.approx(0.98 * 0.9)
+    assert merge(doubtful, [1.0, 0.5])[0].score == 0.98
+
+
+def test_a_reading_that_stands_outweighs_a_more_certain_one_that_lies_on_its_side():
+    box = (0, 0, 120, 120)
+    finds = [
+        *(find(box, 0.999, level=level, roll=80) for level in (0, 1)),
+        *(find(box, 0.98, level=level, turns=1, roll=-10) for level in (0, 1)),
+    ]
+
+    (merged,) = merge(finds, [1.0, 0.5])
+
+    assert merged.landmarks == finds[2].face.landmarks
+    assert merged.score == 0.98
 
 
 def test_the_views_in_which_a_face_is_upright_outweigh_the_others():
