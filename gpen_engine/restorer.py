@@ -183,7 +183,12 @@ class Restorer:
                 picture, min_score=policy.min_score * _DOUBTFUL, rotations=policy.rotations
             )
             work.reasons = refusals(
-                found, policy, shape=picture.shape, network_px=self.size, protected=work.protected
+                found,
+                policy,
+                shape=picture.shape,
+                network_px=self.size,
+                kind=self._forward.model.template,
+                protected=work.protected,
             )
         work.note(note)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpen_engine.align import invert, scale_of, similarity, template
 from gpen_engine.boxes import share_inside, side_px
-from gpen_engine.faces import Face, FacePolicy, LargeFaces, Mask, Point, Reason
+from gpen_engine.faces import Face, FacePolicy, LargeFaces, Mask, Point, Reason, Template
 
 _NESTED_SHARE = 0.6
 _NESTED_SIDE = 0.6
@@ -46,6 +46,7 @@ class _Case:
     policy: FacePolicy
     shape: tuple[int, ...]
     network_px: int
+    kind: Template
     protected: Mask | None
 
 
@@ -55,6 +56,7 @@ def refusals(
     *,
     shape: tuple[int, ...],
     network_px: int,
+    kind: Template = Template.GPEN,
     protected: Mask | None = None,
 ) -> dict[Face, Reason | None]:
     """Say of each face why it is left alone; None when it isn't.
@@ -67,6 +69,7 @@ def refusals(
         policy: which faces are restored.
         shape: of the picture.
         network_px: side of the network's picture.
+        kind: where that has the landmarks.
         protected: `(H, W) bool`, areas that are never touched.
 
     Returns:
@@ -75,7 +78,7 @@ def refusals(
     reasons: dict[Face, Reason | None] = {}
     room = policy.max_faces
     for face in sorted(found, key=lambda face: -face.score):
-        case = _Case(face, found, policy, shape, network_px, protected)
+        case = _Case(face, found, policy, shape, network_px, kind, protected)
         reason = next((reason for reason, holds in _RULES if holds(case)), None)
         if reason is None and room <= 0:
             reason = Reason.OVER_LIMIT
@@ -162,7 +165,7 @@ def _is_profile(case: _Case) -> bool:
 def _is_too_large(case: _Case) -> bool:
     if case.policy.large is not LargeFaces.LEAVE:
         return False
-    return scale_of(similarity(case.face.landmarks, case.network_px)) < 1.0
+    return scale_of(similarity(case.face.landmarks, case.network_px, case.kind)) < 1.0
 
 
 _RULES: tuple[tuple[Reason, Callable[[_Case], bool]], ...] = (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpen_engine.faces import Face, FacePolicy, LargeFaces, Reason
+from gpen_engine.faces import Face, FacePolicy, LargeFaces, Reason, Template
 from gpen_engine.select import misfit, refusals
 from tests.unit.gpen_engine.fakes import ASTRONAUT, face_at
 
@@ -173,3 +173,16 @@ def test_landmarks_in_one_point_are_a_reason_not_a_crash():
 
     assert reason(point) is Reason.TOO_SMALL
     assert reason(point, FacePolicy(min_eye_distance_px=0.0)) is Reason.PROFILE
+
+
+def test_a_face_is_measured_by_the_networks_own_template():
+    # Eyes 115 px apart: GPEN's picture of 512 px shows 107 between them, FFHQ's 126.
+    face = face_at(500.0, 500.0, eye_distance_px=115.0)
+    leave = FacePolicy(large=LargeFaces.LEAVE)
+
+    by_kind = {
+        kind: refusals([face], leave, shape=(1000, 1000, 3), network_px=512, kind=kind)[face]
+        for kind in Template
+    }
+
+    assert by_kind == {Template.GPEN: Reason.TOO_LARGE, Template.FFHQ: None}
