@@ -142,7 +142,7 @@ class Restorer:
         if treatment.compatible:
             return [self._restore_compatibly(work, treatment) for work in works]
         for work in works:
-            self._find(work, work.image, treatment)
+            self._find(work, treatment)
             work.canvas = self._canvas(work, treatment)
         faces = [(work, face) for work in works for face in work.chosen]
         in_hand = 1 if treatment.faces.large is LargeFaces.TILE else _IN_HAND
@@ -175,17 +175,17 @@ class Restorer:
                 faces[index] = answer.face.clamp(-1, 1)
         return faces
 
-    def _find(self, work: Work, picture: Pixels, treatment: Treatment) -> None:
-        """Look for faces in a picture and choose among them."""
+    def _find(self, work: Work, treatment: Treatment) -> None:
+        """Look for faces in the photograph and choose among them."""
         policy = treatment.faces
         with work.timed("detect"):
             found, note = self._finder.find(
-                picture, min_score=policy.min_score * _DOUBTFUL, rotations=policy.rotations
+                work.image, min_score=policy.min_score * _DOUBTFUL, rotations=policy.rotations
             )
             work.reasons = refusals(
                 found,
                 policy,
-                shape=picture.shape,
+                shape=work.image.shape,
                 network_px=self.size,
                 kind=self._forward.model.template,
                 protected=work.protected,
@@ -267,7 +267,7 @@ class Restorer:
         if self._forward.model.template is not Template.GPEN:
             raise ImageError("the compatible way is GPEN's: no other network's faces fit it")
         require_8_bit(work.image)
-        self._find(work, work.image, treatment)
+        self._find(work, treatment)
         scale = treatment.background_scale
         background = self._canvas(work, treatment) if scale else None
         parser = self._chosen_parser(treatment.finish.mask)

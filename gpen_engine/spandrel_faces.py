@@ -25,7 +25,7 @@ from gpen_engine.errors import CheckpointMismatch, CheckpointUnknown, RestorerUn
 from gpen_engine.faces import Template
 from gpen_engine.precision import Precision
 from gpen_engine.restorers import WeightsFile
-from gpen_engine.spandrel_shim import spandrel_module
+from gpen_engine.spandrel_shim import precisions_of, spandrel_module
 
 _SIZE_PX = 512
 FIDELITY = 0.7
@@ -224,12 +224,7 @@ def _load(weights: WeightsFile, architecture: Any, call: Call) -> SpandrelModel:
         raise CheckpointMismatch(
             f"{weights.path.name} looks like {architecture.name} and doesn't fit: {_first(error)}"
         ) from error
-    precisions = {Precision.FP32}
-    if descriptor.supports_half:
-        precisions.add(Precision.FP16)
-    if descriptor.supports_bfloat16:
-        precisions.add(Precision.BF16)
-    return SpandrelModel(descriptor.model, call, weights, precisions=frozenset(precisions))
+    return SpandrelModel(descriptor.model, call, weights, precisions=precisions_of(descriptor))
 
 
 def _first(error: Exception) -> str:

@@ -33,11 +33,7 @@ class ImageNetwork:
     def __init__(self, descriptor: Any, device: torch.device) -> None:  # noqa: ANN401 - untyped
         self.scale: int = descriptor.scale
         self.multiple: int = descriptor.size_requirements.multiple_of
-        self.precisions = {Precision.FP32}
-        if descriptor.supports_half:
-            self.precisions.add(Precision.FP16)
-        if descriptor.supports_bfloat16:
-            self.precisions.add(Precision.BF16)
+        self.precisions = precisions_of(descriptor)
         self._descriptor = descriptor.to(device)
         # Tiles come as channels-last; the CPU is a third faster when the weights are, too.
         descriptor.model.to(memory_format=torch.channels_last)
@@ -62,6 +58,15 @@ def spandrel_module() -> ModuleType:
         # Old calls of torch in its many networks; they concern their authors.
         warnings.simplefilter("ignore")
         return importlib.import_module("spandrel")
+
+
+def precisions_of(descriptor: Any) -> frozenset[Precision]:  # noqa: ANN401 - untyped
+    """Return what a network may compute in, as spandrel describes it."""
+    lower = {
+        Precision.FP16: descriptor.supports_half,
+        Precision.BF16: descriptor.supports_bfloat16,
+    }
+    return frozenset({Precision.FP32, *(one for one, usable in lower.items() if usable)})
 
 
 def load_network(tensors: Mapping[str, Tensor], *, name: str, device: torch.device) -> ImageNetwork:

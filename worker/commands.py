@@ -23,6 +23,7 @@ from jobs.recipe import Output, Recipe
 from jobs.schema import sidecar_key
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
+from worker import options
 from worker.codec import decode
 from worker.pipeline import process
 from worker.provenance import Delivery, identity, sha256_of, write_sidecar
@@ -61,15 +62,8 @@ def restore(
     weights: Annotated[
         str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
     ] = "compact",
-    device: Annotated[
-        str, typer.Option(envvar="GPEN_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
-    vram_limit: Annotated[
-        str | None,
-        typer.Option(
-            envvar="GPEN_VRAM_LIMIT", metavar="SIZE", help="Use no more of the card, such as 2GB."
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    vram_limit: options.VramLimit = None,
     leave: Annotated[
         list[str] | None,
         typer.Option(

@@ -23,6 +23,7 @@ from jobs.logs import get_logger
 from jobs.recipe import Recipe
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
+from worker import options
 from worker.codec import Page, decode
 from worker.comparison import Cell, Column, Row, Sheet, draw, scale_of, shown, surroundings
 from worker.runtime import load_engine
@@ -54,15 +55,8 @@ def compare(
     ] = None,
     faces: Annotated[int, typer.Option(min=1, help="Show so many faces, the largest.")] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Show the whole picture too.")] = False,
-    device: Annotated[
-        str, typer.Option(envvar="GPEN_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
-    vram_limit: Annotated[
-        str | None,
-        typer.Option(
-            envvar="GPEN_VRAM_LIMIT", metavar="SIZE", help="Use no more of the card, such as 2GB."
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    vram_limit: options.VramLimit = None,
     recipe: Recipe,
 ) -> None:
     """Restore one picture with several restorers: writes a sheet to compare them on."""
