@@ -58,10 +58,10 @@ GPEN_TERMS = (
 
 COMPACT = KnownWeights(
     "compact",
-    ("gpen-compact-128.safetensors",),
-    "9d23d401e641ca01edcc6fd1f78217858bcc8a7266fe09c112a9ae44a0b3d74d",
+    ("gpen-compact-256.safetensors",),
+    "308f023e416c6694ee634fbd086d88c77ff188d44fd4e20e46e6a6ec5a647ae0",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
-    size_bytes=9_005_906,
+    size_bytes=9_176_324,
     licence="Apache-2.0",
     shipped_with="gpen-archive",
 )

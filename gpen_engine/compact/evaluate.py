@@ -1,103 +1,251 @@
 """Score a checkpoint on people it never saw: `python -m gpen_engine.compact.evaluate FACES`.
 
-In: the validation part of the crops and a network. Out: mean PSNR and SSIM of the output and of
-its input (the damaged face, enlarged with bicubic interpolation) against the true face, a row per
-degradation. The damage is drawn from fixed seeds.
+In: the validation part of the crops and a checkpoint. Out: a table of what it makes of them under
+the fixed damages, by source and by group, and whether it reaches what is asked for; as JSON and as
+sheets of faces on request. Exit code 0 when every criterion holds, 1 otherwise.
 """
 
 import argparse
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
-from gpen_engine.checkpoint import load_generator
-from gpen_engine.compact.data import Crop, cut, load_crops, to_tensor
-from gpen_engine.compact.degrade import FIXED
+from gpen_engine.checkpoint import LoadedGenerator, load_generator
+from gpen_engine.compact.criteria import Cost, Criterion, Verdict, by_damage, judge
+from gpen_engine.compact.data import Crop, load_crops
+from gpen_engine.compact.identity import load_face_net
+from gpen_engine.compact.origins import Origin, read_origins
+from gpen_engine.compact.scores import (
+    HEADLINE,
+    Describe,
+    FaceScore,
+    Quality,
+    Row,
+    average,
+    measure,
+    measure_clean,
+)
+from gpen_engine.compact.sheets import write_sheets
+from gpen_engine.inference import PreparedGenerator
 from gpen_engine.model import GpenGenerator
+from gpen_engine.precision import choose
+from gpen_engine.weights import COMPACT_FILE
 
-SHIPPED = Path(__file__).with_name("gpen-compact-128.safetensors")
+_THREADS = 2
+_FORWARDS = 20
+_MEASURES = (
+    ("psnr", "PSNR, dB", ".2f"),
+    ("ssim", "SSIM", ".3f"),
+    ("sharpness", "gradient energy to the truth's", ".2f"),
+    ("checkerboard", "checkerboard", ".2f"),
+    ("cast", "colour cast", ".2f"),
+    ("distance", "identity distance", ".3f"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Means over the faces of one degradation; PSNR in dB."""
+class Report:
+    """Everything that was measured of one checkpoint.
 
-    degradation: str
-    faces: int
-    psnr: float
-    input_psnr: float
-    ssim: float
-    input_ssim: float
-    better: float
-    """Share of the faces whose PSNR rose."""
-
-
-def score(
-    model: GpenGenerator, crops: list[Crop], degradations: Iterable[str] = tuple(FIXED)
-) -> list[Score]:
-    """Score `model`, which takes and gives `(B, 3, S, S)`, on `crops`.
-
-    Pixels that the photograph doesn't have (mirrored at its edge) count neither way.
+    Attributes:
+        checkpoint: the file.
+        sha256: its hash.
+        cost: what it takes.
+        origins: of the crops, in their order.
+        scores: of every crop under every damage.
+        clean: of every crop, undamaged: PSNR in dB of what comes back.
+        criteria: what is asked for.
     """
-    size = model.config.size
-    device = next(model.parameters()).device
-    rows = []
-    for name in degradations:
-        measured = []
-        for index, crop in enumerate(crops):
-            truth, valid = cut(crop, size)
-            damaged = FIXED[name].apply(truth, np.random.default_rng(index))
-            with torch.inference_mode():
-                output = model(to_tensor(damaged)[None].to(device))[0]
-            levels = (output.float().clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5
-            restored = levels.round().to(torch.uint8).cpu().numpy()
-            inside = valid[:, :, None] > 0.5
-            measured.append(
-                _compare(truth, np.where(inside, restored, truth))
-                + _compare(truth, np.where(inside, damaged, truth))
-            )
-        psnr, ssim, input_psnr, input_ssim = np.mean(measured, axis=0)
-        better = float(np.mean([row[0] > row[2] for row in measured]))
-        rows.append(Score(name, len(crops), psnr, input_psnr, ssim, input_ssim, better))
-    return rows
+
+    checkpoint: Path
+    sha256: str
+    cost: Cost
+    origins: tuple[Origin, ...]
+    scores: tuple[FaceScore, ...]
+    clean: tuple[float, ...]
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every criterion was measured and holds."""
+        return all(criterion.verdict is Verdict.PASSED for criterion in self.criteria)
+
+    def parts(self) -> Iterator[tuple[str, str, list[FaceScore]]]:
+        """Yield kind, name and scores of every part of the faces: sources, then themes."""
+        sources = [origin.source for origin in self.origins]
+        groups = [origin.group for origin in self.origins]
+        for kind, names, wanted in (
+            ("source", sources, set(sources)),
+            ("theme", groups, set(groups) - set(sources)),
+        ):
+            for name in sorted(wanted):
+                yield kind, name, [each for each in self.scores if names[each.index] == name]
 
 
-def _compare(truth: NDArray[np.uint8], picture: NDArray[np.uint8]) -> tuple[float, float]:
-    ssim: float = structural_similarity(  # type: ignore[no-untyped-call]
-        truth,
-        picture,
-        channel_axis=2,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
+def evaluate(
+    loaded: LoadedGenerator,
+    crops: Sequence[Crop],
+    origins: Mapping[Path, Origin],
+    *,
+    describe: Describe | None,
+) -> Report:
+    """Measure a checkpoint on crops and hold it against the criteria."""
+    # First of all, while the load is that of other programs.
+    load = os.getloadavg()[0]
+    cost = Cost(loaded.path.stat().st_size, face_time_s(loaded.model), load)
+    scores = measure(loaded.model, crops, describe=describe)
+    clean = measure_clean(loaded.model, crops)
+    return Report(
+        loaded.path,
+        loaded.sha256,
+        cost,
+        tuple(origins[crop.path] for crop in crops),
+        tuple(scores),
+        tuple(clean),
+        tuple(judge(scores, clean, cost)),
     )
-    error = np.square(truth.astype(np.float64) - picture).mean()
-    # A face that comes back unchanged has no error; the bound of 60 dB keeps the mean finite.
-    return min(60.0, 10 * float(np.log10(255**2 / max(error, 1e-9)))), ssim
 
 
-def main() -> None:
-    """Print the table."""
+def face_time_s(model: GpenGenerator, *, forwards: int = _FORWARDS) -> float:
+    """Return the median time of a face through the engine's network on the CPU, two threads."""
+    device, side = torch.device("cpu"), model.config.input_size
+    network = PreparedGenerator(model, device=device, precision=choose(device))
+    face = torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(_THREADS)
+    try:
+        taken = [_time_s(network, face) for _ in range(forwards + 2)]
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(taken[2:])
+
+
+def _time_s(network: PreparedGenerator, face: torch.Tensor) -> float:
+    start = time.perf_counter()
+    network(face)
+    return time.perf_counter() - start
+
+
+def table(report: Report) -> Iterator[str]:
+    """Yield the lines of the report."""
+    cost, clean = report.cost, report.clean
+    yield f"{report.checkpoint.name}, {len(clean)} faces of people it never saw"
+    yield (
+        f"{cost.file_bytes / 1e6:.1f} MB, {cost.face_s:.3f} s a face on two threads "
+        f"(load of the machine before: {cost.load:.1f})"
+    )
+    yield (
+        f"undamaged faces come back within {min(clean):.1f} dB of themselves, "
+        f"{statistics.median(clean):.1f} dB in the median"
+    )
+    for scores in by_damage(report.scores).values():
+        yield ""
+        yield from _block(average(scores))
+    yield ""
+    yield f"{HEADLINE}, by part; bicubic -> restored"
+    for kind, name, scores in report.parts():
+        yield _line(kind, name, average(by_damage(scores)[HEADLINE]))
+    yield ""
+    yield from map(_sentence, report.criteria)
+
+
+def _block(row: Row) -> Iterator[str]:
+    yield f"{row.damage:<32}{'bicubic':>12}{'classical':>12}{'restored':>12}"
+    for name, title, style in _MEASURES:
+        cells = [
+            _figure(getattr(quality, name), style)
+            for quality in (row.bicubic, row.classical, row.restored)
+        ]
+        yield f"  {title:<30}" + "".join(f"{cell:>12}" for cell in cells)
+    farther = "" if row.farther is None else f", moved away from its person {row.farther:.0%}"
+    yield f"  PSNR rose on {row.better:.0%} of the faces{farther}"
+
+
+def _line(kind: str, name: str, row: Row) -> str:
+    def change(measure_name: str, style: str) -> str:
+        pair: list[Quality] = [row.bicubic, row.restored]
+        return " -> ".join(_figure(getattr(quality, measure_name), style) for quality in pair)
+
+    return (
+        f"  {kind:<7}{name:<25}{row.faces:>4} faces  PSNR {change('psnr', '.2f')} dB  "
+        f"SSIM {change('ssim', '.3f')}  identity {change('distance', '.3f')}  "
+        f"better {row.better:.0%}"
+    )
+
+
+def _figure(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
+
+
+def _sentence(criterion: Criterion) -> str:
+    value = "-" if criterion.value is None else f"{criterion.value:.3f}"
+    return (
+        f"{criterion.verdict.value:<13} {criterion.name}: {value} {criterion.unit}".rstrip()
+        + f" ({criterion.sense.value} {criterion.bound:g})"
+    )
+
+
+def to_json(report: Report) -> str:
+    """Return everything that was measured, to four decimals."""
+    whole = {
+        "checkpoint": report.checkpoint.name,
+        "sha256": report.sha256,
+        **asdict(report.cost),
+        "passed": report.passed,
+        "criteria": [
+            {**asdict(criterion), "verdict": criterion.verdict} for criterion in report.criteria
+        ],
+        "all": _rows(report.scores),
+        "parts": [
+            {"kind": kind, "name": name, "rows": _rows(scores)}
+            for kind, name, scores in report.parts()
+        ],
+        "clean": [
+            {"file": origin.file, "psnr": psnr}
+            for origin, psnr in zip(report.origins, report.clean, strict=True)
+        ],
+        "faces": [
+            {"file": report.origins[each.index].file, **asdict(each)} for each in report.scores
+        ],
+    }
+    rounded = json.loads(json.dumps(whole), parse_float=lambda text: round(float(text), 4))
+    return json.dumps(rounded, indent=1) + "\n"
+
+
+def _rows(scores: Iterable[FaceScore]) -> list[dict[str, object]]:
+    return [asdict(average(under)) for under in by_damage(list(scores)).values()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write what is asked for; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("checkpoint", type=Path, nargs="?", default=SHIPPED)
-    arguments = parser.parse_args()
-    model = load_generator(arguments.checkpoint).model
-    crops = load_crops(arguments.faces, "validation")
-    for source in (None, *sorted({crop.source for crop in crops})):
-        chosen = [crop for crop in crops if source in (None, crop.source)]
-        for row in score(model, chosen):
-            print(  # noqa: T201 - this program's output is the table
-                f"{source or 'all':<10} {row.degradation:<22} {row.faces:>4} faces  "
-                f"PSNR {row.input_psnr:.2f} -> {row.psnr:.2f} dB  "
-                f"SSIM {row.input_ssim:.3f} -> {row.ssim:.3f}  better {row.better:.0%}"
-            )
+    parser.add_argument("faces", type=Path, help="folder with MANIFEST.csv and the crops")
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT_FILE)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw faces there")
+    asked = parser.parse_args(arguments)
+    try:
+        describe, absent = load_face_net(), ""
+    except FileNotFoundError as error:
+        describe, absent = None, f"identity wasn't measured: {error}"
+    loaded = load_generator(asked.checkpoint)
+    crops = load_crops(asked.faces, "validation")
+    report = evaluate(loaded, crops, read_origins(asked.faces), describe=describe)
+    for line in (*table(report), *filter(None, [absent])):
+        print(line)  # noqa: T201 - this program's output is the table
+    if asked.json:
+        asked.json.write_text(to_json(report), encoding="utf-8")
+    if asked.sheets:
+        write_sheets(asked.sheets, loaded.model, crops, report.origins, report.scores)
+    return 0 if report.passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -80,7 +80,7 @@ def test_weights_of_another_network_are_refused_before_anything_else_loads(tmp_p
 
 @pytest.mark.usefixtures("_light")
 def test_a_limit_that_holds_no_face_is_refused_before_any_work():
-    with pytest.raises(OutOfMemory, match="one face of 128 px needs"):
+    with pytest.raises(OutOfMemory, match="one face of 256 px needs"):
         gpen_engine.load(device="cpu", vram_limit_bytes=100 << 20)
 
 

@@ -2,8 +2,6 @@
 
 import gc
 import weakref
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from gpen_engine.checkpoint import load_generator
 from gpen_engine.inference import PreparedGenerator
 from gpen_engine.model import GpenConfig, GpenGenerator
 from gpen_engine.precision import Precision
+from gpen_engine.weights import COMPACT_FILE
 from tests.golden import recipe
 
 CPU = torch.device("cpu")
@@ -69,8 +68,7 @@ def plain() -> GpenGenerator:
 
 @pytest.fixture(scope="module")
 def compact() -> GpenGenerator:
-    path = files("gpen_engine.compact") / "gpen-compact-128.safetensors"
-    return load_generator(Path(str(path))).model
+    return load_generator(COMPACT_FILE).model
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
@@ -165,7 +163,7 @@ def test_the_memory_layout_of_the_input_does_not_matter(plain):
     ("precision", "decibels"), [(Precision.FP16, 70), (Precision.BF16, 52)], ids=str
 )
 def test_a_face_looks_the_same_in_the_lower_precisions(compact, precision, decibels):
-    x = recipe.face_input(recipe.HERE / "inputs/face_128.png")
+    x = recipe.face_input(recipe.HERE / "inputs/face_256.png")
 
     output = prepare(compact, precision)(x)
 
