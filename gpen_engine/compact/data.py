@@ -1,9 +1,9 @@
 """Training faces: aligned crops on disk -> pairs of damaged and true faces.
 
 In: a folder with `MANIFEST.csv` and JPEG crops, each aligned to GPEN's five-point template and
-stored 1.25 times wider than the network's view. Out: `(input, target, valid)` tensors. The split
-is by person, decided by a hash of the person's name, so that it is the same on every machine and
-no person is on both sides.
+stored 1.25 times wider than the network's view. Out: `(input, target, valid, resolved)` tensors.
+The split is by person, decided by a hash of the person's name, so that it is the same on every
+machine and no person is on both sides.
 """
 
 import csv
@@ -108,23 +108,28 @@ def to_tensor(face: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(face).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
 
 
-class TrainingFaces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """An endless, seeded stream of `(input, target, valid)` for one network size."""
+class TrainingFaces(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """An endless, seeded stream of `(input, target, valid, resolved)` for one network size.
+
+    The last is 1 where the damage left enough to tell where edges are, else 0.
+    """
 
     def __init__(self, crops: list[Crop], *, size: int, seed: int) -> None:
         self._crops = crops
         self._size = size
         self._seed = seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield samples for ever; the order and the damage depend on the seed alone."""
         rng = np.random.default_rng(self._seed)
         while True:
             crop = self._crops[int(rng.integers(len(self._crops)))]
             face, valid = cut(crop, self._size, rng)
             face = _vary_tone(face, rng)
-            damaged = draw(rng).apply(face, rng)
-            yield to_tensor(damaged), to_tensor(face), torch.from_numpy(valid)[None]
+            damage = draw(rng)
+            damaged = damage.apply(face, rng)
+            resolved = torch.tensor(float(damage.resolved))
+            yield to_tensor(damaged), to_tensor(face), torch.from_numpy(valid)[None], resolved
 
 
 def _vary_tone(face: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
+_RESOLVED_REDUCTION = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Degradation:
     scratches: int = 0
     smooth: bool = False
     faded: bool = False
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the damage left enough to tell where the edges of a face are."""
+        return self.motion == 0 and self.reduce <= _RESOLVED_REDUCTION
 
     def tone(self, face: Picture) -> Picture:
         """Return the true face as this photograph has it: `face`, or a gray and pale copy."""

@@ -28,15 +28,16 @@ def pixel_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return loss
 
 
-def sharpness_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def sharpness_loss(output: Tensor, target: Tensor, valid: Tensor, resolved: Tensor) -> Tensor:
     """By how much the gradients in each window of 16 pixels are weaker than they should be (RMS).
 
     The loss of pixels alone is smallest for a picture that is too smooth: where the network is in
     doubt it draws the mean of what could be. This part doesn't ask where an edge is, only that
-    there is nearly as much of it as in the true face; the rest would be paid for in fidelity.
+    there is nearly as much of it as in the true face; the rest would be paid for in fidelity, and
+    so would sharpness where the damage left nothing to go by: `resolved` is `(B,)`, 0 for these.
     """
     have, want = _strength(output, valid), _ENOUGH * _strength(target, valid)
-    return F.relu(want - have).mean()
+    return (F.relu(want - have).mean(dim=(1, 2, 3)) * resolved).mean()
 
 
 def _strength(picture: Tensor, valid: Tensor) -> Tensor:

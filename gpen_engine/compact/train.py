@@ -55,7 +55,7 @@ class Plan:
     steps: int = 7_000
     batch: int = 6
     warmup: int = 30
-    decay_from: float = 0.6
+    decay_from: float = 0.55
     ema: float = 0.998
     sharpness_weight: float = 0.3
     identity_from: int | None = None
@@ -167,11 +167,11 @@ class Trainer:
         self._save()
 
     def _train_on(self, batch: list[Tensor]) -> float:
-        damaged, target, valid = (tensor.to(self.device) for tensor in batch)
+        damaged, *truth = (tensor.to(self.device) for tensor in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = self.network(damaged).float()
-            loss = self._loss(output, target, valid)
+            loss = self._loss(output, *truth)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step(self.plan.factor_at(self.step))
@@ -181,10 +181,10 @@ class Trainer:
             self.mean[name].lerp_(value, 1 - decay)
         return float(loss.detach())
 
-    def _loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    def _loss(self, output: Tensor, target: Tensor, valid: Tensor, resolved: Tensor) -> Tensor:
         plan = self.plan
         loss = pixel_loss(output, target, valid)
-        loss = loss + plan.sharpness_weight * sharpness_loss(output, target, valid)
+        loss = loss + plan.sharpness_weight * sharpness_loss(output, target, valid, resolved)
         if self.identity is not None and _due(plan.identity_from, self.step):
             loss = loss + plan.identity_weight * self.identity(output, target, valid)
         if _due(plan.critic_from, self.step):

@@ -63,6 +63,19 @@ def test_damage_is_in_parts_of_the_face():
     assert np.abs(damaged.astype(int) - small).mean() > 3
 
 
+@pytest.mark.parametrize(
+    ("damage", "resolved"),
+    [
+        (Degradation(), True),
+        (FIXED["blur_down4_noise_jpeg"], True),
+        (FIXED["down8"], False),
+        (FIXED["motion"], False),
+    ],
+)
+def test_sharpness_is_asked_for_where_the_damage_left_something_to_go_by(damage, resolved):
+    assert damage.resolved is resolved
+
+
 def test_a_faded_face_is_gray_and_pale_in_the_truth_too():
     face = portrait(64, 3)
     damage = replace(FIXED["old_photo"], noise=0, scratches=0, blur=0, reduce=1)
@@ -211,8 +224,9 @@ def test_the_stream_of_training_faces_depends_on_the_seed_alone(faces):
     for one, two in zip(first, again, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     assert not all(torch.equal(one[1], two[1]) for one, two in zip(first, other, strict=True))
-    damaged, target, valid = first[0]
+    damaged, target, valid, resolved = first[0]
     assert damaged.shape == target.shape == (3, 64, 64)
     assert valid.shape == (1, 64, 64)
+    assert resolved in (0, 1)
     assert min(damaged.min(), target.min()) >= -1
     assert max(damaged.max(), target.max()) <= 1

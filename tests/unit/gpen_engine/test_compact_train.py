@@ -19,6 +19,7 @@ from gpen_engine.model import GpenConfig, GpenGenerator
 from tests.unit.gpen_engine.portraits import names, write_faces
 
 TINY = GpenConfig(32, 1, 16 / 512)
+ONE, ALL = torch.ones(1), torch.ones(2)
 
 
 # Where it starts.
@@ -47,9 +48,9 @@ def test_the_losses_ignore_pixels_that_the_photograph_does_not_have():
     everywhere = torch.ones_like(valid)
 
     assert pixel_loss(output, target, valid) == 0
-    assert sharpness_loss(output, target, valid) == 0
+    assert sharpness_loss(output, target, valid, ALL) == 0
     assert pixel_loss(output, target, everywhere) > 1
-    assert sharpness_loss(output, target, everywhere) > 0
+    assert sharpness_loss(output, target, everywhere, ALL) > 0
 
 
 def test_the_loss_of_pixels_counts_edges_besides_levels():
@@ -72,18 +73,19 @@ def test_a_smooth_face_isn_t_sharp_enough_and_another_sharp_one_is():
     truth, other = torch.rand(2, 1, 3, 64, 64)
     smooth = torch.nn.functional.avg_pool2d(truth, 3, stride=1, padding=1)
 
-    missing = sharpness_loss(smooth, truth, valid)
+    missing = sharpness_loss(smooth, truth, valid, ONE)
 
     assert missing > 0.02
-    assert sharpness_loss(other, truth, valid) == 0
-    assert sharpness_loss(0.9 * truth, truth, valid) == 0
+    assert sharpness_loss(smooth, truth, valid, torch.zeros(1)) == 0
+    assert sharpness_loss(other, truth, valid, ONE) == 0
+    assert sharpness_loss(0.9 * truth, truth, valid, ONE) == 0
 
 
 def test_a_flat_face_can_still_learn_to_be_sharp():
     truth = torch.rand(1, 3, 32, 32)
     flat = torch.full_like(truth, 0.5, requires_grad=True)
 
-    (sharpness_loss(flat, truth, torch.ones(1, 1, 32, 32)) + 0 * flat.sum()).backward()
+    (sharpness_loss(flat, truth, torch.ones(1, 1, 32, 32), ONE) + 0 * flat.sum()).backward()
 
     assert torch.isfinite(flat.grad).all()
 
