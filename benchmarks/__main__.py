@@ -17,7 +17,7 @@ import torch
 from benchmarks.measure import write_json
 from benchmarks.plots import draw
 
-NAMES = ("forward", "activations", "precision", "paste", "photo", "tiling", "detection")
+NAMES = ("forward", "activations", "precision", "paste", "photo", "tiling", "detection", "survey")
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from jobs.errors import (
     DestinationUnusable,
@@ -56,15 +58,14 @@ class DirectoryStore:
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes."""
-        path = self._path(key)
-        try:
-            return path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise PhotoMissing(f"there is no file {key!r} in {self.url} any more") from error
-        except PermissionError as error:
-            raise PhotoUnreadable(f"may not read {key!r}: {error.strerror}") from error
-        except OSError as error:
-            raise _translated(error, key) from error
+        with self._opened(key) as file:
+            return file.read()
+
+    def read(self, key: str, start: int, size: int) -> bytes:
+        """Return a part of a file."""
+        with self._opened(key) as file:
+            file.seek(start)
+            return file.read(size)
 
     def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:  # noqa: ARG002 - files have no content type
         """Write a file under a hidden name, then link it to its own name, which must be free."""
@@ -115,6 +116,19 @@ class DirectoryStore:
     def _leads_to_a_file_inside(self, link: "os.DirEntry[str]") -> bool:
         path = Path(link.path)  # whose is_file() bears with a link to itself
         return path.is_file() and path.resolve().is_relative_to(self._root)
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                yield file
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise PhotoMissing(f"there is no file {key!r} in {self.url} any more") from error
+        except PermissionError as error:
+            raise PhotoUnreadable(f"may not read {key!r}: {error.strerror}") from error
+        except OSError as error:
+            raise _translated(error, key) from error
 
     def _path(self, key: str) -> Path:
         """Return where a key's file is, after all links on the way were followed."""

@@ -129,6 +129,27 @@ class OutputConflict(Permanent):
     advice = "Nothing is overwritten: choose an empty destination, or remove the object it names."
 
 
+class OutputUnfaithful(Permanent):
+    """The derivative would differ from its master where nothing may, so it wasn't stored."""
+
+    code = "output.unfaithful"
+    advice = "Report this with the log and, if you may, the master: it is a fault of the program."
+
+
+class OutputDamaged(Permanent):
+    """A sidecar can't be read, or its seal is broken."""
+
+    code = "output.damaged"
+    advice = "Fetch the sidecar from a backup; `gpen-archive verify` says what else is damaged."
+
+
+class OutputNotReproducible(Permanent):
+    """A derivative can't be made again from what its sidecar names."""
+
+    code = "output.not_reproducible"
+    advice = "Give the very master and weights whose sha256 the sidecar names, if you have them."
+
+
 class UnsafeKey(Permanent):
     """A key would lead outside the source or the destination."""
 

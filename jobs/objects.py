@@ -57,6 +57,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def read(self, key: str, start: int, size: int) -> bytes:
+        """Return `size` bytes of an object from `start` on; fewer, or none, at its end.
+
+        Raises:
+            PhotoMissing: there is no such object.
+        """
+        ...
+
     def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
         """Store an object completely or not at all; what is there is never replaced.
 

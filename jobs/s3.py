@@ -91,13 +91,13 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes."""
-        try:
-            body: bytes = self._client.get_object(**self._name(key))["Body"].read()
-        except _S3_ERRORS as error:
-            if _status(error) == HTTPStatus.NOT_FOUND:
-                raise PhotoMissing(f"there is no {key!r} in {self.url} any more") from error
-            raise _translated(error, f"read {key!r}") from error
-        return body
+        return self._get(key)[0]
+
+    def read(self, key: str, start: int, size: int) -> bytes:
+        """Return a part of an object. A range can't be empty: of none, one byte is asked for."""
+        body, is_part = self._get(key, Range=f"bytes={start}-{start + max(size, 1) - 1}")
+        at = 0 if is_part else start  # a server may give the whole all the same
+        return body[at : at + size]
 
     def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
         """Put an object on the condition that its name is free, under the server's own checksum."""
@@ -146,6 +146,19 @@ class S3Store:
             raise DestinationUnusable(f"can't write into {self.url}: {error}") from error
         if not refused:
             raise DestinationUnusable(f"{self.url} replaces objects in spite of If-None-Match")
+
+    def _get(self, key: str, **asked: str) -> tuple[bytes, bool]:
+        """Return an object's bytes, and whether they are the part of it that was asked for."""
+        try:
+            answer = self._client.get_object(**self._name(key), **asked)
+            body: bytes = answer["Body"].read()
+        except _S3_ERRORS as error:
+            if _status(error) == HTTPStatus.NOT_FOUND:
+                raise PhotoMissing(f"there is no {key!r} in {self.url} any more") from error
+            if _status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # behind its end
+                return b"", True
+            raise _translated(error, f"read {key!r}") from error
+        return body, "ContentRange" in answer
 
     def _refuses(self, name: dict[str, str]) -> bool:
         """Try to replace an object; return whether the server kept it."""

@@ -1,22 +1,14 @@
 """Reads a source and finds the photos in it: a store goes in, candidates come out. Writes nothing.
 
-A file is a candidate by its suffix alone. What is inside is the worker's to judge: an empty or
-damaged photo is a candidate too, so that it fails under its own name instead of being passed over.
+Which files are candidates, `jobs.candidates` says.
 """
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jobs.errors import UnsafeKey
-from jobs.schema import Candidate, check_key
+from jobs.candidates import FileKind, kind_of
+from jobs.schema import Candidate
 from jobs.storage import ObjectStore
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
-    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
-)
-_OUR_MARK = ".restored."
 
 
 @dataclass(slots=True)
@@ -41,18 +33,15 @@ class Tally:
 def scan(store: ObjectStore, tally: Tally) -> Iterator[Candidate]:
     """Yield the photos of a store in the order of their keys, counting into `tally` on the way."""
     for found in store.list():
-        folder, name = posixpath.split(found.key)
-        if name.startswith(".") or folder.startswith(".") or "/." in folder:
-            tally.hidden += 1
-        elif _OUR_MARK in name.lower():
-            tally.ours += 1
-        elif posixpath.splitext(name)[1].lower() not in SUFFIXES:
-            tally.ignored += 1
-        else:
-            try:
-                candidate = Candidate(key=check_key(found.key), size_bytes=found.size_bytes)
-            except UnsafeKey:
+        match kind_of(found.key):
+            case FileKind.HIDDEN:
+                tally.hidden += 1
+            case FileKind.OURS:
+                tally.ours += 1
+            case FileKind.IGNORED:
+                tally.ignored += 1
+            case FileKind.UNSAFE:
                 tally.unsafe.append(found.key)
-                continue
-            tally.photos += 1
-            yield candidate
+            case FileKind.PHOTO:
+                tally.photos += 1
+                yield Candidate(key=found.key, size_bytes=found.size_bytes)

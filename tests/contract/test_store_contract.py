@@ -46,6 +46,35 @@ def test_an_empty_object_is_an_object(store):
     assert store.head("empty.jpg") == ObjectInfo("empty.jpg", 0)
 
 
+@pytest.mark.parametrize(
+    ("start", "size", "expected"),
+    [
+        (0, 4, b"0123"),
+        (3, 4, b"3456"),
+        (8, 100, b"89"),
+        (0, 10, b"0123456789"),
+        (10, 5, b""),
+        (11, 5, b""),
+        (4, 0, b""),
+        (0, 0, b""),
+    ],
+)
+def test_a_part_of_an_object_can_be_read_and_is_shorter_at_its_end(store, start, size, expected):
+    put(store, "album/a.png", b"0123456789")
+    assert store.read("album/a.png", start, size) == expected
+
+
+def test_a_part_of_an_empty_object_is_empty(store):
+    put(store, "empty.jpg", b"")
+    assert store.read("empty.jpg", 0, 100) == b""
+
+
+def test_a_part_far_inside_a_large_object_is_that_part(store):
+    data = hashlib.sha256(b"large").digest() * 200_000
+    put(store, "large.tif", data)
+    assert store.read("large.tif", 5_000_007, 70_000) == data[5_000_007:5_070_007]
+
+
 def test_putting_the_same_again_is_harmless(store):
     put(store, "a.png")
     assert put(store, "a.png") is PutResult.SAME
@@ -101,6 +130,9 @@ def test_what_is_not_there_has_no_head_and_cannot_be_got(store):
         assert store.head(absent) is None
         with pytest.raises(PhotoMissing):
             store.get(absent)
+        for size in (0, 10):
+            with pytest.raises(PhotoMissing):
+                store.read(absent, 0, size)
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a\0b", "a\\b"])
@@ -109,6 +141,8 @@ def test_a_key_that_could_lead_outside_is_refused_by_every_method(store, key):
         put(store, key)
     with pytest.raises(UnsafeKey):
         store.get(key)
+    with pytest.raises(UnsafeKey):
+        store.read(key, 0, 1)
     with pytest.raises(UnsafeKey):
         store.head(key)
 

@@ -84,6 +84,7 @@ def test_a_link_to_a_file_inside_is_a_file(root, store):
     (root / "b.jpg").symlink_to("a.jpg")
     assert keys(store) == ["a.jpg", "b.jpg"]
     assert store.get("b.jpg") == b"inside"
+    assert store.read("b.jpg", 2, 3) == b"sid"
 
 
 def test_a_link_that_leaves_the_root_is_skipped_and_said_so(tmp_path, root, store, caplog):
@@ -93,6 +94,8 @@ def test_a_link_that_leaves_the_root_is_skipped_and_said_so(tmp_path, root, stor
     assert "store.link_skipped" in caplog.text
     with pytest.raises(UnsafeKey):
         store.get("a.jpg")
+    with pytest.raises(UnsafeKey):
+        store.read("a.jpg", 0, 6)
 
 
 def test_a_linked_folder_is_neither_followed_nor_a_way_out(tmp_path, root, store):
@@ -104,6 +107,8 @@ def test_a_linked_folder_is_neither_followed_nor_a_way_out(tmp_path, root, store
     assert keys(store) == []
     with pytest.raises(UnsafeKey):
         store.get("album/a.jpg")
+    with pytest.raises(UnsafeKey):
+        store.read("album/a.jpg", 0, 6)
     with pytest.raises(UnsafeKey):
         put(store, "album/new/b.jpg")
     assert [path.name for path in outside.iterdir()] == ["a.jpg"]

@@ -1,4 +1,6 @@
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from pydantic import SecretStr
@@ -68,6 +70,7 @@ def test_a_server_that_does_not_answer_is_reported_by_every_method(closed_port):
         lambda: list(store.list()),
         lambda: store.head("a.jpg"),
         lambda: store.get("a.jpg"),
+        lambda: store.read("a.jpg", 0, 10),
         lambda: store.put_once("a.jpg", b"", content_type="image/jpeg"),
         store.check_readable,
         store.check_writable,
@@ -75,6 +78,33 @@ def test_a_server_that_does_not_answer_is_reported_by_every_method(closed_port):
         with pytest.raises(StoreUnavailable) as caught:
             use()
         assert "hunter2" not in str(caught.value)
+
+
+class WholeAnswers(BaseHTTPRequestHandler):
+    """A server that knows no ranges."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"0123456789")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_of_a_server_that_knows_no_ranges_the_part_is_taken_here():
+    with ThreadingHTTPServer(("127.0.0.1", 0), WholeAnswers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        settings = JobSettings(
+            s3_endpoint_url=f"http://127.0.0.1:{server.server_address[1]}",
+            s3_access_key_id="key",
+            s3_secret_access_key=SecretStr("hunter2"),
+        )
+        store = open_store("s3://bucket", settings)
+        assert store.read("a.jpg", 3, 4) == b"3456"
+        assert store.read("a.jpg", 10, 4) == b""
+        server.shutdown()
 
 
 @pytest.mark.services

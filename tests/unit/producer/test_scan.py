@@ -2,9 +2,10 @@ import os
 
 import pytest
 
+from jobs.candidates import SUFFIXES
 from jobs.storage import DirectoryStore
 from jobs.testing import MemoryStore
-from producer.scan import SUFFIXES, Tally, scan
+from producer.scan import Tally, scan
 
 
 def keys_of(store, tally=None) -> list[str]:

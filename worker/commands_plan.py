@@ -1,0 +1,120 @@
+"""`gpen-archive plan`: what a job on a source would meet and cost. Reads headers, writes nothing.
+
+Like all commands here it prints nothing but results and raises what goes wrong.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from jobs.recipe import Recipe
+from jobs.settings import JobSettings
+from jobs.storage import ObjectStore, open_store
+from worker import options
+from worker.exits import NONE_DELIVERED, SOME_FAILED
+from worker.runtime import load_engine
+from worker.settings import WorkerSettings
+from worker.survey.measure import Measured, choose, measure
+from worker.survey.plan import Plan, survey
+from worker.survey.report import tables, to_json
+
+_WIDTH_OF_A_PIPE = 160
+_clock = time.perf_counter
+
+
+def register(app: typer.Typer, with_recipe: Callable[..., Callable[..., None]]) -> None:
+    """Add `plan` to the command line, with an option for each setting of a recipe."""
+    app.command("plan")(with_recipe(plan))
+
+
+def plan(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Directory or s3://bucket/prefix with the masters.")
+    ],
+    *,
+    measured: Annotated[
+        int,
+        typer.Option(
+            "--measure",
+            metavar="N",
+            min=0,
+            help="Restore so many photos, and keep nothing of them, to tell the time; 0: none.",
+        ),
+    ] = 24,
+    workers: Annotated[int, typer.Option(min=1, help="So many will share the work.")] = 1,
+    weights: Annotated[
+        str, typer.Option(envvar="GPEN_WEIGHTS", help="A known name or a weights file.")
+    ] = "compact",
+    device: options.Device = "auto",
+    vram_limit: options.VramLimit = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    recipe: Recipe,
+) -> None:
+    """Say what a source holds, what of it would fail, and what restoring it will take.
+
+    Only headers are read, files of one size are compared, and a few photos are restored to tell the
+    time. Nothing is written.
+    """
+    settings = WorkerSettings.from_environment(
+        weights=weights, device=device, vram_limit=vram_limit
+    )
+    # A cache would be written, and a photo whose faces it knows wouldn't take its time.
+    settings = settings.model_copy(update={"face_cache": None})
+    store = open_store(source, JobSettings.from_environment())
+    store.check_readable()
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # every fault is told below
+    with _bar("headers") as step:
+        made = survey(
+            store,
+            recipe=recipe,
+            max_pixels=settings.max_pixels,
+            workers=workers,
+            on_photo=step,
+        )
+    if measured and made.readable:
+        made.take_in(_measure(made, measured, store=store, settings=settings))
+    if as_json:
+        typer.echo(to_json(made))
+    else:
+        _print(made)
+    if len(made.readable) < len(made.photos):
+        raise typer.Exit(SOME_FAILED if made.readable else NONE_DELIVERED)
+
+
+def _measure(made: Plan, count: int, *, store: ObjectStore, settings: WorkerSettings) -> Measured:
+    engine = load_engine(settings)
+    chosen = choose(made.photos, count)
+    with _bar("measuring") as step:
+        return measure(
+            chosen,
+            store=store,
+            engine=engine,
+            recipe=made.recipe.model_copy(update={"weights": engine.identity.weights_sha256}),
+            max_pixels=settings.max_pixels,
+            on_photo=lambda: step(len(chosen) + 1),
+            clock=_clock,
+        )
+
+
+def _print(made: Plan) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    for number, table in enumerate(tables(made)):
+        if number:
+            console.print()
+        console.print(table)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the terminal, and nothing where there is none."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda total: bar.update(task, advance=1, total=total)

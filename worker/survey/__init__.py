@@ -1,0 +1,1 @@
+"""What a source holds, told without restoring it: headers, faults, duplicates, cost."""
