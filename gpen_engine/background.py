@@ -7,11 +7,13 @@ as large, at its own depth. It is a matter of taste and off unless asked for: ev
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from gpen_engine.checkpoint import hash_file, read_tensors, unwrap
+from gpen_engine.colour import ColourSpace, Shares
 from gpen_engine.devices import device_errors
 from gpen_engine.errors import CheckpointCorrupt, CheckpointError
 from gpen_engine.faces import ModelIdentity, Pixels
@@ -63,6 +65,7 @@ class Background:
         image: Pixels,
         scale: int,
         *,
+        colour: ColourSpace | None = None,
         on_shrink: Callable[[int], None] | None = None,
         on_float32: Callable[[], None] | None = None,
     ) -> Pixels:
@@ -71,6 +74,7 @@ class Background:
         Args:
             image: `(H, W, 3) uint8|uint16 RGB`.
             scale: 1, 2 or 4. What the network makes larger is reduced by the mean of its pixels.
+            colour: what the picture's samples mean; None takes them for sRGB.
             on_shrink: is told the new size of tiles when memory ran out.
             on_float32: is called for each tile that the faster precision failed on.
 
@@ -90,8 +94,15 @@ class Background:
         gray = _is_gray(image)
 
         def restore(tile: Tensor) -> Tensor:
-            answer = avg_pool2d(self._forward(tile, on_float32), reduction)
-            return answer.mean(dim=1, keepdim=True).expand_as(answer) if gray else answer
+            seen = tile if colour is None else _converted(tile, colour.to_srgb)
+            answer = _grayed(avg_pool2d(self._forward(seen, on_float32), reduction), gray=gray)
+            if colour is None:
+                return answer
+            # What sRGB can't show of the photograph's colours stays with them.
+            lost = tile - _converted(seen, colour.from_srgb)
+            lost = interpolate(lost, scale_factor=scale, mode="bilinear")
+            own = _converted(answer, colour.from_srgb) + lost
+            return _grayed(own, gray=gray)
 
         def remember(tile_px: int) -> None:
             self.tile_px = tile_px
@@ -168,6 +179,17 @@ def load_background(
         network = load_network(tensors, name=file.name, device=device)
     identity = ModelIdentity(known.name if is_known else file.name, sha256)
     return Background(network, identity, device=device, precision=precision, tile_px=tile_px)
+
+
+def _converted(tile: Tensor, convert: Callable[[Shares], Shares]) -> Tensor:
+    """Convert the colours of `(1, 3, h, w)`, wherever it is."""
+    pixels = tile[0].permute(1, 2, 0).clamp(0.0, 1.0).cpu().numpy()
+    converted = torch.from_numpy(convert(np.ascontiguousarray(pixels)))
+    return converted.permute(2, 0, 1)[None].to(tile.device)
+
+
+def _grayed(tile: Tensor, *, gray: bool) -> Tensor:
+    return tile.mean(dim=1, keepdim=True).expand_as(tile) if gray else tile
 
 
 def _is_gray(image: Pixels) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpen_engine.align import FaceView, Picture
+from gpen_engine.colour import ColourSpace, own_change
 from gpen_engine.faces import Detail, Finish, Mask, Pixels, Region
 from gpen_engine.finish import (
     Flags,
@@ -58,6 +59,7 @@ def make_patch(
     *,
     finish: Finish | None = None,
     protected: Mask | None = None,
+    colour: ColourSpace | None = None,
 ) -> Patch:
     """Bring the network's change of a face back to its place.
 
@@ -72,6 +74,8 @@ def make_patch(
         mask: `(S, S)` weights.
         finish: how the face is put back.
         protected: areas of the photograph that are never touched.
+        colour: what the photograph's samples mean; then `crop` and `restored` are in sRGB, and the
+            change is brought back to the photograph's own samples before it is pasted.
     """
     finish = finish or Finish()
     region = view.region_of(_extent(mask))
@@ -79,6 +83,8 @@ def make_patch(
     own = image[y0:y1, x0:x1]
     weight = np.clip(view.bring_back(mask, region), 0.0, 1.0)
     aligned = _in_tone(crop, restored, mask, own, weight > 0)
+    if colour is not None:
+        aligned = _in_own_samples(crop, aligned, colour, _top(image))
     change = view.bring_back(aligned, region).reshape(y1 - y0, x1 - x0, -1)
     if finish.texture > 0:
         radius_px = max(_TEXTURE_RADIUS * view.side_px, 1.0)
@@ -113,6 +119,18 @@ def _in_tone(crop: Picture, restored: Picture, mask: Picture, own: Pixels, where
         return luma(restored - crop)
     tone = tone_of(crop, _top(own))
     return restored - crop if tone is None else tone.change(crop, restored, mask, _top(own))
+
+
+def _in_own_samples(crop: Picture, change: Picture, colour: ColourSpace, top: float) -> Picture:
+    """Return an aligned change, `(S, S, 1 or 3)` in sRGB, as one of the photograph's samples."""
+    if change.shape[2] == 3:
+        return own_change(crop, crop + change, colour, top)
+    before = luma(crop)
+    return luma(own_change(_in_three(before), _in_three(before + change), colour, top))
+
+
+def _in_three(gray: Picture) -> Picture:
+    return np.asarray(cv2.merge([gray] * 3), np.float32)
 
 
 def _grained(
@@ -153,7 +171,7 @@ def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> NDArray
 def _weighted(patch: Patch, part: tuple[slice, slice]) -> Picture:
     change, weight = patch.change[part], patch.weight[part]
     if change.shape[2] == 1:
-        return np.asarray(cv2.merge([change[..., 0] * weight] * 3), np.float32)
+        return _in_three(change[..., 0] * weight)
     return np.asarray(cv2.multiply(change, cv2.merge([weight] * 3), dtype=cv2.CV_32F), np.float32)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from gpen_engine import views
 from gpen_engine.checkpoint import hash_file, read_tensors, unwrap
+from gpen_engine.colour import ColourSpace
 from gpen_engine.faces import Face, ModelIdentity, Pixels
 from gpen_engine.facexlib_shim import non_maximum_suppression, retinaface_module
 from gpen_engine.tiny_retinaface import fill
@@ -77,7 +78,12 @@ class Detector:
         return self
 
     def detect(
-        self, image: Pixels, *, min_score: float = 0.5, rotations: bool = False
+        self,
+        image: Pixels,
+        *,
+        min_score: float = 0.5,
+        rotations: bool = False,
+        colour: ColourSpace | None = None,
     ) -> list[Face]:
         """Return the faces of a picture, from the most certain to the least.
 
@@ -88,6 +94,8 @@ class Detector:
                 degrees. Their landmarks are in the picture's own coordinates, named as they are in
                 the upright face: the left eye is the one left of the nose for who turns the picture
                 so that the face is upright.
+            colour: what the samples mean, where they aren't sRGB; the views are converted, which
+                are smaller than the picture.
         """
         factors = views.level_factors(image.shape, fine_side_px=self._fine_side_px)
         lowest = min(min_score, _SUPPORT)
@@ -96,6 +104,8 @@ class Detector:
             view = views.see(image, tile)
             if view.min() == view.max():
                 continue
+            if colour is not None:
+                view = colour.to_srgb(view)
             for turns in range(4 if rotations else 1):
                 found = self._find(np.rot90(view, turns), lowest)
                 finds += views.locate(found, tile, turns)

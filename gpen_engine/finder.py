@@ -3,6 +3,7 @@
 import logging
 import threading
 
+from gpen_engine.colour import ColourSpace
 from gpen_engine.detect import Detector
 from gpen_engine.devices import device_errors, free_unused, pick_device
 from gpen_engine.errors import OutOfMemory
@@ -29,7 +30,14 @@ class Finder:
         """Which detector, exactly."""
         return self._detector.identity
 
-    def find(self, image: Pixels, *, min_score: float, rotations: bool) -> tuple[list[Face], str]:
+    def find(
+        self,
+        image: Pixels,
+        *,
+        min_score: float,
+        rotations: bool,
+        colour: ColourSpace | None = None,
+    ) -> tuple[list[Face], str]:
         """Return the faces of a picture, the most certain first, and a note for the sidecar.
 
         The views of a picture are the same however much room there is. Where one doesn't fit, the
@@ -38,9 +46,16 @@ class Finder:
         Raises:
             OutOfMemory: not even the CPU has room.
         """
+
+        def run() -> list[Face]:
+            with device_errors(f"the face detector on {self._detector.device}"):
+                return self._detector.detect(
+                    image, min_score=min_score, rotations=rotations, colour=colour
+                )
+
         with self._turn:
             try:
-                return self._run(image, min_score, rotations), self._note
+                return run(), self._note
             except OutOfMemory as error:
                 if self._detector.device.type == "cpu":
                     raise
@@ -48,8 +63,4 @@ class Finder:
                 _log.warning("engine.detector_moved", extra={"fields": {"reason": str(error)}})
                 self._detector = self._detector.to(pick_device("cpu"))
                 self._note = "out of memory while looking for faces: the detector is on the CPU"
-                return self._run(image, min_score, rotations), self._note
-
-    def _run(self, image: Pixels, min_score: float, rotations: bool) -> list[Face]:
-        with device_errors(f"the face detector on {self._detector.device}"):
-            return self._detector.detect(image, min_score=min_score, rotations=rotations)
+                return run(), self._note

@@ -16,6 +16,7 @@ from torch import Tensor
 from gpen_engine.align import scale_of, similarity, view_of
 from gpen_engine.background import Background
 from gpen_engine.batch import Answer
+from gpen_engine.colour import ColourSpace
 from gpen_engine.devices import device_name
 from gpen_engine.errors import ImageError, WeightsNotHere
 from gpen_engine.faces import (
@@ -35,7 +36,7 @@ from gpen_engine.identity import EngineIdentity
 from gpen_engine.mask import soft_face_mask
 from gpen_engine.memory import Plan
 from gpen_engine.parse import FaceParser
-from gpen_engine.putback import AlignedFace, Masks, patch_of
+from gpen_engine.putback import AlignedFace, Masks, cut_out, patch_of
 from gpen_engine.reference import require_8_bit, restore_compatibly
 from gpen_engine.registry import BISENET, PARSENET, REALESR_GENERAL_X4V3
 from gpen_engine.select import refusals
@@ -106,7 +107,12 @@ class Restorer:
         return self._forward.plan
 
     def restore(
-        self, image: Pixels, treatment: Treatment | None = None, *, protected: Mask | None = None
+        self,
+        image: Pixels,
+        treatment: Treatment | None = None,
+        *,
+        protected: Mask | None = None,
+        colour: ColourSpace | None = None,
     ) -> Restoration:
         """Restore every face of a picture that the policy lets through.
 
@@ -114,13 +120,14 @@ class Restorer:
             image: `(H, W, 3) uint8|uint16 RGB`, upright; it isn't changed.
             treatment: which faces, and how they are put back.
             protected: `(H, W) bool`, areas that are never touched.
+            colour: what the picture's samples mean; None takes them for sRGB.
 
         Raises:
             ImageError: the arrays aren't such pictures, or the treatment isn't possible with them.
             WeightsNotHere: the treatment asks for a parser or a background without weights.
             OutOfMemory: a single face doesn't fit on the device.
         """
-        return self.restore_many([image], treatment, protected=[protected])[0]
+        return self.restore_many([image], treatment, protected=[protected], colours=[colour])[0]
 
     def restore_many(
         self,
@@ -128,6 +135,7 @@ class Restorer:
         treatment: Treatment | None = None,
         *,
         protected: Sequence[Mask | None] | None = None,
+        colours: Sequence[ColourSpace | None] | None = None,
     ) -> list[Restoration]:
         """Restore several pictures; their faces go through the network together.
 
@@ -135,8 +143,8 @@ class Restorer:
         their passes as well.
         """
         treatment = treatment or Treatment()
-        masks = protected or [None] * len(images)
-        works = [Work(image, mask) for image, mask in zip(images, masks, strict=True)]
+        masks, spaces = protected or [None] * len(images), colours or [None] * len(images)
+        works = [Work(*parts) for parts in zip(images, masks, spaces, strict=True)]
         for work in works:
             check_picture(work.image, work.protected)
         if treatment.compatible:
@@ -180,7 +188,10 @@ class Restorer:
         policy = treatment.faces
         with work.timed("detect"):
             found, note = self._finder.find(
-                work.image, min_score=policy.min_score * _DOUBTFUL, rotations=policy.rotations
+                work.image,
+                min_score=policy.min_score * _DOUBTFUL,
+                rotations=policy.rotations,
+                colour=work.colour,
             )
             work.reasons = refusals(
                 found,
@@ -219,6 +230,7 @@ class Restorer:
                     masks(restored),
                     finish=treatment.finish,
                     protected=work.protected,
+                    colour=work.colour,
                 )
             work.patches.append(patch)
             work.add(one.face, patch.region, patch.detail, redone_in_float32=redone)
@@ -241,7 +253,7 @@ class Restorer:
             while treatment.faces.large is LargeFaces.TILE and view.scale * times < 0.75:
                 times *= 2
             view = view.sized(min(times, _LARGEST_CLOSEUP) * model.input_size)
-            return AlignedFace(face, view, view.crop(work.image))
+            return AlignedFace(face, view, cut_out(view, work.image, work.colour))
 
     def _is_redone(self, answer: Answer) -> bool:
         return answer.precision is not self.identity.precision
@@ -267,6 +279,9 @@ class Restorer:
         if self._forward.model.template is not Template.GPEN:
             raise ImageError("the compatible way is GPEN's: no other network's faces fit it")
         require_8_bit(work.image)
+        if work.colour is not None:
+            work.colour = None
+            work.note("the compatible way takes all samples for sRGB: the ICC profile wasn't used")
         self._find(work, treatment)
         scale = treatment.background_scale
         background = self._canvas(work, treatment) if scale else None
@@ -315,7 +330,11 @@ class Restorer:
 
         with work.timed("background"), self._turn:
             return self._background.enhance(
-                work.image, scale, on_shrink=note_tiles, on_float32=note_float32
+                work.image,
+                scale,
+                colour=work.colour,
+                on_shrink=note_tiles,
+                on_float32=note_float32,
             )
 
     def _masks(self, kind: MaskKind) -> Masks:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpen_engine.blend import Patch, paste
+from gpen_engine.colour import ColourSpace
 from gpen_engine.errors import ImageError
 from gpen_engine.faces import Detail, Face, FaceOutcome, Mask, Pixels, Reason, Region, Restoration
 
@@ -21,6 +22,7 @@ class Work:
     Attributes:
         image: the photograph.
         protected: areas of it that are never touched.
+        colour: what its samples mean; None takes them for sRGB.
         canvas: what faces are pasted onto; the photograph itself, unless its background is
             restored.
         timings: seconds by step.
@@ -32,6 +34,7 @@ class Work:
 
     image: Pixels
     protected: Mask | None
+    colour: ColourSpace | None = None
     canvas: Pixels = field(init=False)
     timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
     notes: list[str] = field(default_factory=list)

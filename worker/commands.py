@@ -26,7 +26,7 @@ from jobs.storage import ObjectStore, open_store
 from worker import options
 from worker.codec import decode
 from worker.pipeline import process
-from worker.provenance import Delivery, identity, sha256_of, write_sidecar
+from worker.provenance import Delivery, Master, identity, sha256_of, write_sidecar
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
 from worker.stages import Stages
@@ -88,6 +88,7 @@ def restore(
     stages = Stages()
     stages.begin("fetch")
     data = _read(master)
+    source = Master.of(master.name, data)
     stages.begin("decode")
     scale = recipe.background_scale or 1
     photograph = decode(data, max_pixels=worker.max_pixels // scale**2)
@@ -101,23 +102,21 @@ def restore(
     known = weights.lower() == engine.identity.weights
     known_by = engine.identity.weights if known else engine.identity.weights_sha256
     recipe = recipe.model_copy(update={"weights": known_by, "output": output})
-    restorations, encoded = process(
-        photograph, recipe, engine, stages, treatment=treatment, protected=protected
+    derived = process(
+        photograph, source, recipe, engine, stages, treatment=treatment, protected=protected
     )
-    _require_found(treatment.faces.leave, restorations)
+    _require_found(treatment.faces.leave, derived.restorations)
     delivery = Delivery(
-        master_key=master.name,
-        master_size_bytes=len(data),
-        work=identity(sha256_of(data), recipe, engine.identity),
-        photograph=photograph,
+        master=source,
+        work=identity(source.sha256, recipe, engine.identity),
+        derived=derived,
         derivative_key=derivative.name,
-        encoded=encoded,
-        restorations=restorations,
         recipe=recipe,
         worker=worker.worker_name,
         by_hand=by_hand,
     )
     sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
+    encoded = derived.encoded
     target.put_once(derivative.name, encoded.data, content_type=encoded.content_type)
     target.put_once(sidecar_key(derivative.name), sidecar, content_type="application/json")
     outcome = delivery.outcome(elapsed_s=stages.elapsed_s)

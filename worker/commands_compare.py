@@ -25,6 +25,7 @@ from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
 from worker.codec import Page, decode
+from worker.colour import page_colour
 from worker.comparison import Cell, Column, Row, Sheet, draw, scale_of, shown, surroundings
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
@@ -155,7 +156,12 @@ class Comparison:
     def _try(self, settings: WorkerSettings) -> Tried:
         engine = load_engine(settings)
         treatment = treatment_of(self.recipe)
-        restorations = [engine.restore(page.pixels, treatment) for page in self.pages]
+        restorations = [
+            engine.restore(
+                page.pixels, treatment, colour=page_colour(page.profile, gray=page.gray).space
+            )
+            for page in self.pages
+        ]
         if not self.tried:
             self.places = self._choose(restorations)
         cells = (self._cell(place, restorations[place.page]) for place in self.places)
@@ -219,7 +225,7 @@ def _png(comparison: Comparison, title: str) -> bytes:
     first = comparison.pages[0]
     buffer = io.BytesIO()
     # The samples are the photograph's own, so their meaning is too.
-    profile = None if first.gray else first.metadata.icc
+    profile = None if first.gray else first.profile
     draw(build_sheet(comparison, title)).save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue()
 

@@ -1,4 +1,4 @@
-"""One photo from master to derivative: fetch, decode, restore, encode, store. No Celery here.
+"""One photo from master to derivative: fetch, decode, restore, encode, prove, store. No Celery.
 
 A claim goes in, an `Outcome` comes out; every error leaves as an exception of `jobs.errors` or
 `gpen_engine.errors`. The sidecar is stored last: where it is, the photo is delivered.
@@ -7,18 +7,29 @@ A claim goes in, an `Outcome` comes out; every error leaves as an exception of `
 from typing import Protocol
 
 from gpen_engine import EngineIdentity, Restoration, Treatment
+from gpen_engine.colour import ColourSpace
 from gpen_engine.faces import Mask, Pixels
-from jobs.errors import OutputConflict, PhotoTooLarge, WeightsUnavailable
+from jobs.errors import OutputConflict, WeightsUnavailable
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Outcome, derivative_key, sidecar_key
 from jobs.storage import ObjectStore
-from worker.codec import Encoded, Photograph, decode, encode, output_suffix
-from worker.provenance import Delivery, identity, read_delivered, sha256_of, software, write_sidecar
+from worker.audit.untouched import is_same, prove
+from worker.codec import Page, Photograph, decode, encode, output_suffix
+from worker.codec.limits import check_file
+from worker.colour import page_colour
+from worker.label import JPEG_PACKET_BYTES, Label, labelled
+from worker.provenance import (
+    Delivery,
+    Derived,
+    Master,
+    identity,
+    read_delivered,
+    software,
+    write_sidecar,
+)
 from worker.stages import Stages
 from worker.treatment import treatment_of
-
-_BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
-_OVERHEAD_BYTES = 64 << 20
+from worker.xmp import MAX_PACKET_BYTES
 
 
 class Engine(Protocol):
@@ -30,7 +41,12 @@ class Engine(Protocol):
         ...
 
     def restore(
-        self, image: Pixels, treatment: Treatment | None = None, *, protected: Mask | None = None
+        self,
+        image: Pixels,
+        treatment: Treatment | None = None,
+        *,
+        protected: Mask | None = None,
+        colour: ColourSpace | None = None,
     ) -> Restoration:
         """Restore the faces of one picture."""
         ...
@@ -58,33 +74,33 @@ def run(
     Raises:
         WeightsUnavailable: the recipe asks for other weights than the engine's.
         OutputConflict: something else already has the derivative's name.
+        OutputUnfaithful: the derivative isn't the master where it has to be.
     """
     recipe = claim.job.recipe
     _require_weights(recipe, engine.identity)
 
     stages.begin("fetch")
-    master = _fetch(masters, claim.key, max_pixels=max_pixels)
+    data = _fetch(masters, claim.key, max_pixels=max_pixels)
+    master = Master.of(claim.key, data)
 
     stages.begin("decode")
     scale = recipe.background_scale or 1
-    photograph = decode(master, max_pixels=max_pixels // scale**2)
+    photograph = decode(data, max_pixels=max_pixels // scale**2)
     key = derivative_key(claim.key, output_suffix(photograph, recipe.output, scale=scale))
-    work = identity(sha256_of(master), recipe, engine.identity)
+    work = identity(master.sha256, recipe, engine.identity)
     delivered = _delivered_before(derivatives, key, work)
     if delivered is not None:
         return delivered
 
-    restorations, encoded = process(photograph, recipe, engine, stages)
+    derived = process(photograph, master, recipe, engine, stages)
 
     stages.begin("store")
+    encoded = derived.encoded
     delivery = Delivery(
-        master_key=claim.key,
-        master_size_bytes=len(master),
+        master=master,
         work=work,
-        photograph=photograph,
+        derived=derived,
         derivative_key=key,
-        encoded=encoded,
-        restorations=restorations,
         recipe=recipe,
         worker=claim.worker,
         attempt=claim.attempt,
@@ -104,46 +120,78 @@ def run(
 
 def process(
     photograph: Photograph,
+    master: Master,
     recipe: Recipe,
     engine: Engine,
     stages: Stages,
     *,
     treatment: Treatment | None = None,
     protected: Mask | None = None,
-) -> tuple[list[Restoration], Encoded]:
-    """Restore and encode the pages of a decoded photograph.
+    maker: str | None = None,
+) -> Derived:
+    """Restore the pages of a decoded photograph, label, encode and prove the derivative.
 
     Args:
         photograph: the photograph.
+        master: the file that it was decoded from.
         recipe: how its derivative is encoded and, without a treatment, restored.
         engine: the engine.
         stages: told of each stage as it begins.
         treatment: what is done in place of the recipe's, for this photo alone.
         protected: `(H, W) bool`, areas of every page that are never touched.
+        maker: the software that the derivative names; None names this one.
+
+    Raises:
+        OutputUnfaithful: the derivative isn't the master where it has to be.
     """
+    maker = maker or software()
     stages.begin("restore")
     treatment = treatment or treatment_of(recipe)
+    colours = [page_colour(page.profile, gray=page.gray) for page in photograph.pages]
     restorations = [
-        engine.restore(page.pixels, treatment, protected=protected) for page in photograph.pages
+        engine.restore(page.pixels, treatment, protected=protected, colour=colour.space)
+        for page, colour in zip(photograph.pages, colours, strict=True)
     ]
 
     stages.begin("encode")
-    encoded = encode(
+    labelled_photograph = labelled(
         photograph,
+        _label(master, recipe, engine.identity, maker),
+        [_is_changed(*pair) for pair in zip(photograph.pages, restorations, strict=True)],
+        most_bytes=JPEG_PACKET_BYTES if recipe.output == "jpeg" else MAX_PACKET_BYTES,
+    )
+    encoded = encode(
+        labelled_photograph,
         [restoration.image for restoration in restorations],
         output=recipe.output,
         jpeg_quality=recipe.jpeg_quality,
-        software=software(),
+        software=maker,
     )
-    return restorations, encoded
+
+    stages.begin("prove")
+    proof = prove(photograph, restorations, encoded, background=bool(recipe.background_scale))
+    return Derived(labelled_photograph, colours, restorations, encoded, proof)
+
+
+def _label(master: Master, recipe: Recipe, engine: EngineIdentity, maker: str) -> Label:
+    """Return what the derivative will say of itself."""
+    restorer = engine.restorer.partition(",")[0]
+    models = [(f"{restorer} {engine.weights}", engine.weights_sha256)]
+    if engine.background is not None and recipe.background_scale:
+        models.append((engine.background.name, engine.background.sha256))
+    return Label(maker, master.key, master.sha256, recipe.hash(), tuple(models))
+
+
+def _is_changed(page: Page, restoration: Restoration) -> bool:
+    """Tell whether the engine changed any sample of a page."""
+    return not is_same(page.pixels, restoration.image)
 
 
 def _fetch(masters: ObjectStore, key: str, *, max_pixels: int) -> bytes:
     """Return a master's bytes, unless there are more than the largest picture could fill."""
     found = masters.head(key)
-    limit = max_pixels * _BYTES_PER_PIXEL + _OVERHEAD_BYTES
-    if found is not None and found.size_bytes > limit:
-        raise PhotoTooLarge(f"the file has {found.size_bytes} bytes; the limit is {limit}")
+    if found is not None:
+        check_file(found.size_bytes, max_pixels=max_pixels)
     return masters.get(key)
 
 

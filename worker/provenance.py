@@ -1,7 +1,7 @@
 """The sidecar: which master, which recipe, which engine, and what became of every face.
 
-Values in, JSON out. Its schema is described in docs/sidecar.md. Timings and the worker's name are
-the only parts that may differ between two runs on the same machine.
+Values in, sealed JSON out. docs/sidecar.md explains it, docs/schema/ has its JSON Schema. Times,
+the worker's name and the seal are all that may differ between two runs on the same machine.
 """
 
 import hashlib
@@ -15,10 +15,11 @@ from typing import Any
 from gpen_engine import EngineIdentity, FaceOutcome, Restoration
 from jobs.recipe import Recipe
 from jobs.schema import Outcome, sidecar_key
+from worker.audit.record import SCHEMA, SCHEMA_VERSION
+from worker.audit.seal import BLANK, seal
+from worker.audit.untouched import Proof
 from worker.codec import Encoded, Photograph
-
-SCHEMA = "gpen-archive/sidecar"
-SCHEMA_VERSION = 1
+from worker.colour import PageColour
 
 
 def sha256_of(data: bytes) -> str:
@@ -49,17 +50,47 @@ def identity(master_sha256: str, recipe: Recipe, engine: EngineIdentity) -> dict
 
 
 @dataclass(frozen=True, slots=True)
+class Master:
+    """The file as it came in, without its bytes."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, key: str, data: bytes) -> "Master":
+        """Return the master with a key and these bytes."""
+        return cls(key, sha256_of(data), len(data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Derived:
+    """What was made of a photograph, and proved of it.
+
+    Attributes:
+        photograph: the master as decoded, with the label on its pages.
+        colours: what the samples of each page mean.
+        restorations: what the engine made of each page.
+        encoded: the derivative.
+        proof: that it is the master where it has to be.
+    """
+
+    photograph: Photograph
+    colours: Sequence[PageColour]
+    restorations: Sequence[Restoration]
+    encoded: Encoded
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """Everything that one photo's sidecar tells of."""
 
-    master_key: str
-    master_size_bytes: int
+    master: Master
     work: dict[str, str]
     """What `identity` gives for it."""
-    photograph: Photograph
+    derived: Derived
     derivative_key: str
-    encoded: Encoded
-    restorations: Sequence[Restoration]
     recipe: Recipe
     worker: str
     attempt: int = 1
@@ -68,7 +99,7 @@ class Delivery:
 
     def outcome(self, *, elapsed_s: float) -> Outcome:
         """Return what the ledger records."""
-        faces = [face for result in self.restorations for face in result.faces]
+        faces = [face for result in self.derived.restorations for face in result.faces]
         return Outcome(
             derivative_key=self.derivative_key,
             sidecar_key=sidecar_key(self.derivative_key),
@@ -81,8 +112,9 @@ class Delivery:
 def write_sidecar(
     delivery: Delivery, engine: EngineIdentity, *, timings_s: dict[str, float]
 ) -> bytes:
-    """Return the sidecar as UTF-8 JSON."""
-    encoded, recipe = delivery.encoded, delivery.recipe
+    """Return the sidecar as sealed UTF-8 JSON."""
+    master, derived, recipe = delivery.master, delivery.derived, delivery.recipe
+    encoded, restorations = derived.encoded, derived.restorations
     content = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -90,10 +122,10 @@ def write_sidecar(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "identity": delivery.work,
         "master": {
-            "key": delivery.master_key,
-            "sha256": delivery.work["master_sha256"],
-            "bytes": delivery.master_size_bytes,
-            "container": delivery.photograph.container.value,
+            "key": master.key,
+            "sha256": master.sha256,
+            "bytes": master.size_bytes,
+            "container": derived.photograph.container.value,
         },
         "derivative": {
             "key": delivery.derivative_key,
@@ -104,32 +136,39 @@ def write_sidecar(
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe.hash(),
         "by_hand": dict(delivery.by_hand),
-        "summary": _summary(delivery.restorations, recipe),
+        "summary": _summary(restorations, recipe),
         "engine": _engine(engine),
         "device": engine.device,
         "precision": engine.precision.value,
         "pages": [
-            {"page": page, "width": result.image.shape[1], "height": result.image.shape[0]}
-            for page, result in enumerate(delivery.restorations)
+            {
+                "page": page,
+                "width": result.image.shape[1],
+                "height": result.image.shape[0],
+                "colour": colour.name,
+            }
+            for page, (result, colour) in enumerate(zip(restorations, derived.colours, strict=True))
         ],
         "faces": [
             _face(page, outcome, engine)
-            for page, result in enumerate(delivery.restorations)
+            for page, result in enumerate(restorations)
             for outcome in result.faces
         ],
         "notes": [
-            *delivery.photograph.notes,
-            *(note for result in delivery.restorations for note in result.notes),
+            *derived.photograph.notes,
+            *dict.fromkeys(colour.note for colour in derived.colours if colour.note),
+            *(note for result in restorations for note in result.notes),
             *encoded.notes,
         ],
         "timings_s": {step: round(seconds, 4) for step, seconds in timings_s.items()},
-        "engine_timings_s": _engine_timings(delivery.restorations),
+        "engine_timings_s": _engine_timings(restorations),
         "worker": delivery.worker,
         "attempt": delivery.attempt,
+        "proof": _proof(derived.proof),
+        "seal": BLANK,
     }
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(
-        errors="backslashreplace"
-    )
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return seal(text.encode(errors="backslashreplace"))
 
 
 def read_delivered(sidecar: bytes, expected: dict[str, str]) -> Outcome | None:
@@ -186,6 +225,15 @@ def _engine(engine: EngineIdentity) -> dict[str, Any]:
     if engine.background_precision is not None:
         content["background_precision"] = engine.background_precision.value
     return content
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    return {
+        "outside_regions": proof.outside_regions.value,
+        "stored": proof.stored.value,
+        "samples_compared": proof.samples_compared,
+        "reason": proof.reason,
+    }
 
 
 def _face(page: int, outcome: FaceOutcome, engine: EngineIdentity) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 from numpy.typing import NDArray
 
-from worker.codec import exif
+from worker.codec import exif, photoshop
 from worker.codec.photograph import Alpha, Metadata, Page
 
 _XMP_VALUE = rb"(?:=[\"']|>)\s*)(\d+(?:/[1-9]\d*)?)"
@@ -39,13 +39,16 @@ def _enlarge_metadata(metadata: Metadata, scale: int, *, width: int, height: int
     block, xmp, resolution = metadata.exif, metadata.xmp, metadata.resolution
     if block is not None:
         block = exif.enlarge(block, scale, width=width, height=height)
+    resources = metadata.photoshop
+    if resources is not None:
+        resources = photoshop.without(photoshop.RESOLUTION, resources)
     if xmp is not None:
         xmp = _XMP_RESOLUTION.sub(_multiplied(scale), xmp)
         xmp = _XMP_WIDTH.sub(rb"\g<1>%d" % width, xmp)
         xmp = _XMP_HEIGHT.sub(rb"\g<1>%d" % height, xmp)
     if resolution is not None:
         resolution = resolution.times(scale)
-    return replace(metadata, exif=block, xmp=xmp, resolution=resolution)
+    return replace(metadata, exif=block, xmp=xmp, photoshop=resources, resolution=resolution)
 
 
 def _multiplied(scale: int) -> Callable[[re.Match[bytes]], bytes]:

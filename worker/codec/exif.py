@@ -17,6 +17,12 @@ from worker.codec.photograph import Resolution, Unit
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 274, 282, 283, 296
 _WIDTH, _HEIGHT, _PIXELS_X, _PIXELS_Y = 256, 257, 0xA002, 0xA003
 _FOCAL_PLANE_X, _FOCAL_PLANE_Y = 0xA20E, 0xA20F
+_PAIRS = (
+    (X_RESOLUTION, Y_RESOLUTION),
+    (_WIDTH, _HEIGHT),
+    (_PIXELS_X, _PIXELS_Y),
+    (_FOCAL_PLANE_X, _FOCAL_PLANE_Y),
+)
 _THUMBNAIL_AT, _THUMBNAIL_BYTES = 513, 514
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _UNITS = {1: Unit.NONE, 2: Unit.INCH, 3: Unit.CM}
@@ -86,9 +92,7 @@ def enlarge(block: bytes, scale: int, *, width: int, height: int) -> bytes:
     Resolutions and pixel counts that it has are changed where they lie, all else stays in place.
     """
     fields, layout = fields_of(block)
-    camera = fields.get(ifd.EXIF)
-    if camera is not None and isinstance(camera.value, dict):
-        fields = camera.value | fields
+    fields = _with_camera(fields)
     out = bytearray(block)
     for code in (X_RESOLUTION, Y_RESOLUTION, _FOCAL_PLANE_X, _FOCAL_PLANE_Y):
         value = _read_rational(fields.get(code), layout)
@@ -102,6 +106,29 @@ def enlarge(block: bytes, scale: int, *, width: int, height: int) -> bytes:
             at = fields[code].at - layout.entry.size + layout.offset.size
             struct.pack_into(layout.order + "HHII", out, at, code, _LONG, 1, count)
     return bytes(out)
+
+
+def turn(block: bytes) -> bytes:
+    """Return an upright block whose widths and heights have changed places."""
+    fields = _with_camera(fields_of(block)[0])
+    out = bytearray(block)
+    for one, other in _PAIRS:
+        across, down = fields.get(one), fields.get(other)
+        if across is None or down is None or _kind(across) != _kind(down):
+            continue
+        if isinstance(across.value, bytes) and isinstance(down.value, bytes):
+            out[across.at : across.at + len(down.value)] = down.value
+            out[down.at : down.at + len(across.value)] = across.value
+    return bytes(out)
+
+
+def _with_camera(fields: Directory) -> Directory:
+    camera = fields.get(ifd.EXIF)
+    return camera.value | fields if camera and isinstance(camera.value, dict) else fields
+
+
+def _kind(field: Field) -> tuple[int, int]:
+    return field.type, field.count
 
 
 def fit_rational(value: Fraction) -> tuple[int, int]:

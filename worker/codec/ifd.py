@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from worker.codec.stored import Stored
+
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
@@ -69,53 +71,68 @@ class Table:
     skipped: frozenset[int]
 
 
-def read_header(data: bytes) -> tuple[Layout, int]:
+def read_header(data: Stored) -> tuple[Layout, int]:
     """Return the layout and where the link to the first directory lies."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < _FIRST_POSSIBLE:
         raise DamagedError("no TIFF header")
-    version = struct.unpack_from(order + "H", data, 2)[0]
+    version = struct.unpack(order + "H", data[2:4])[0]
     if version not in {_CLASSIC, _BIG}:
         raise DamagedError(f"TIFF version {version}")
     return Layout(order, big=version == _BIG), 4 if version == _CLASSIC else 8
 
 
-def follow(data: bytes | bytearray, link_at: int, layout: Layout) -> int:
+def follow(data: Stored, link_at: int, layout: Layout) -> int:
     """Return the offset stored at `link_at`; 0 ends a chain."""
-    if link_at + layout.offset.size > len(data):
+    end = link_at + layout.offset.size
+    if end > len(data):
         return 0
-    return int(layout.offset.unpack_from(data, link_at)[0])
+    return int(layout.offset.unpack(data[link_at:end])[0])
 
 
-def unpack(data: bytes | bytearray, at: int, layout: Layout, *, depth: int = 1) -> Table:
+def unpack(
+    data: Stored, at: int, layout: Layout, *, depth: int = 1, longest: int | None = None
+) -> Table:
     """Read the directory at `at`, with those that it points to.
 
     A field that lies outside the data is skipped; of a repeated one the first counts.
+
+    Args:
+        data: the file.
+        at: where the directory lies.
+        layout: how its numbers are stored.
+        depth: how many directories led here.
+        longest: longer values are left empty, not read; None reads all.
 
     Raises:
         DamagedError: the directory itself lies outside the data.
     """
     if at < _FIRST_POSSIBLE or at + layout.count.size > len(data):
         raise DamagedError(f"a directory outside the data, at {at}")
-    (number,) = layout.count.unpack_from(data, at)
     table_at = at + layout.count.size
+    (number,) = layout.count.unpack(data[at:table_at])
     link_at = table_at + number * layout.entry.size
     if link_at > len(data):
         raise DamagedError(f"a directory of {number} fields runs over the end")
     fields: Directory = {}
     skipped: set[int] = set()
     room = len(data)  # a byte belongs to one field: overlapping ones must not multiply it
-    for entry_at in range(table_at, link_at, layout.entry.size):
-        code, kind, count, inline = layout.entry.unpack_from(data, entry_at)
-        value_at = entry_at + layout.entry.size - len(inline)
+    entries = layout.entry.iter_unpack(data[table_at:link_at])
+    for entry_end, (code, kind, count, inline) in zip(
+        range(table_at + layout.entry.size, link_at + 1, layout.entry.size), entries, strict=True
+    ):
+        value_at = entry_end - len(inline)
         value: bytes | Directory | None
         if code in _POINTERS:
-            value = _read_directory(data, value_at, layout, depth=depth)
+            value = _read_directory(data, value_at, layout, depth=depth, longest=longest)
         else:
             size = _SIZES.get(kind, 0) * count
             value_at = value_at if size <= len(inline) else follow(data, value_at, layout)
-            value = _read_value(data, value_at, size, room=room)
-            room -= len(value or b"")
+            value = None
+            if 0 < size <= room and value_at + size <= len(data):
+                read = longest is None or size <= longest
+                value = bytes(data[value_at : value_at + size]) if read else b""
+                room -= size
         if value is None:
             skipped.add(code)
         else:
@@ -124,20 +141,15 @@ def unpack(data: bytes | bytearray, at: int, layout: Layout, *, depth: int = 1) 
 
 
 def _read_directory(
-    data: bytes | bytearray, link_at: int, layout: Layout, *, depth: int
+    data: Stored, link_at: int, layout: Layout, *, depth: int, longest: int | None
 ) -> Directory | None:
     if depth == _MAX_DEPTH:
         return None
+    at = follow(data, link_at, layout)
     try:
-        return unpack(data, follow(data, link_at, layout), layout, depth=depth + 1).fields
+        return unpack(data, at, layout, depth=depth + 1, longest=longest).fields
     except DamagedError:
         return None
-
-
-def _read_value(data: bytes | bytearray, at: int, size: int, *, room: int) -> bytes | None:
-    if not 0 < size <= room or at + size > len(data):
-        return None
-    return bytes(data[at : at + size])
 
 
 def pack(fields: Iterable[Field], *, at: int, layout: Layout) -> bytes:

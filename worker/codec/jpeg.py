@@ -7,15 +7,23 @@ parse EXIF while it opens a file, and takes a file without its end marker for wh
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
+from worker.codec import photoshop
+from worker.codec.conversion import choose_inks
+from worker.codec.header import PageHeader
 from worker.codec.limits import check_pixels
+from worker.codec.native import ColourModel, name_special
 from worker.codec.photograph import Metadata, Page, Resolution, Samples, Unit
-from worker.codec.upright import make_page
+from worker.codec.settle import Picture
+from worker.codec.stored import Stored, find
+from worker.codec.upright import Reading, make_page, read_exif
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SIDE_PX = 65_500  # libjpeg's own limit
@@ -28,10 +36,13 @@ _DECODABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _MAX_SEGMENT_BYTES = 65_533
 _LENGTH_BYTES, _FRAME_BYTES, _DENSITY_BYTES = 2, 6, 7
 _SAMPLE_BITS = 8
+_END = bytes((_MARK, _EOI))
+_TAIL_BYTES = 4096
 
 _JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
 _XMP, _LONG_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-_PHOTOSHOP = b"Photoshop 3.0\0"
+_PHOTOSHOP, _JFXX, _ADOBE = b"Photoshop 3.0\0", b"JFXX\0", b"Adobe"
+_TO_8_BIT = 257  # 65535 / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +55,42 @@ class _Segment:
         return bytes((_MARK, self.marker)) + length + self.data
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    width: int
+    height: int
+    channels: int
+
+
 def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
     """Decode the first picture of a JPEG file; what follows its end marker is ignored."""
-    segments, scan_at = _read_checked(data, max_pixels=max_pixels)
+    segments, frame, scan_at = _read_checked(data, max_pixels=max_pixels)
     samples = _decode(segments, data[scan_at:])
-    return make_page(samples, _read_metadata(segments, notes), notes=notes)
+    metadata = _read_metadata(segments, notes)
+    reading = Reading()
+    if frame.channels == ColourModel.CMYK.channels:
+        inks = choose_inks(metadata.icc, _SAMPLE_BITS, notes)
+        reading = Reading(model=ColourModel.CMYK, conversion=inks)
+    return make_page(samples, metadata, notes=notes, reading=reading)
+
+
+def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
+    """Read what stands before the samples, and look whether the file has its end."""
+    segments, frame, _ = _read_checked(data, max_pixels=max_pixels)
+    metadata = _read_metadata(segments, [])
+    _, orientation, resolution = read_exif(metadata, [])
+    model = ColourModel.CMYK if frame.channels == ColourModel.CMYK.channels else ColourModel.RGB
+    return PageHeader(
+        width=frame.width,
+        height=frame.height,
+        bits=_SAMPLE_BITS,
+        colours=frame.channels,
+        compression="jpeg",
+        icc=metadata.icc is not None,
+        orientation=orientation,
+        resolution=resolution,
+        special=name_special(model, is_float=False),
+    )
 
 
 def check(data: bytes, *, max_pixels: int) -> None:
@@ -56,22 +98,23 @@ def check(data: bytes, *, max_pixels: int) -> None:
     _read_checked(data, max_pixels=max_pixels)
 
 
-def _read_checked(data: bytes, *, max_pixels: int) -> tuple[list[_Segment], int]:
+def _read_checked(data: Stored, *, max_pixels: int) -> tuple[list[_Segment], _Frame, int]:
     segments, scan_at = _read_segments(data)
-    _check_frame(segments, max_pixels=max_pixels)
-    if data.find(bytes((_MARK, _EOI)), scan_at) < 0:
+    frame = _read_frame(segments, max_pixels=max_pixels)
+    tail_at = max(scan_at, len(data) - _TAIL_BYTES)  # where it nearly always is
+    if find(data, _END, tail_at) < 0 and find(data, _END, scan_at) < 0:
         raise PhotoTruncated("the JPEG data ends before its end marker")
-    return segments, scan_at
+    return segments, frame, scan_at
 
 
-def _read_segments(data: bytes) -> tuple[list[_Segment], int]:
+def _read_segments(data: Stored) -> tuple[list[_Segment], int]:
     """Return the segments before the first scan and where that scan starts."""
     segments: list[_Segment] = []
     at = 2
     while at + 4 <= len(data):
-        if data[at] != _MARK:
+        mark, marker = data[at : at + 2]
+        if mark != _MARK:
             raise PhotoCorrupt(f"no JPEG marker where one must be, at byte {at}")
-        marker = data[at + 1]
         if marker == _SOS:
             return segments, at
         if marker == _MARK:
@@ -83,12 +126,12 @@ def _read_segments(data: bytes) -> tuple[list[_Segment], int]:
         length = int.from_bytes(data[at + 2 : at + 4])
         if marker in {_SOI, _EOI} or length < _LENGTH_BYTES:
             raise PhotoCorrupt(f"a JPEG marker {marker:#x} where none may be, at byte {at}")
-        segments.append(_Segment(marker, data[at + 4 : at + 2 + length]))
+        segments.append(_Segment(marker, bytes(data[at + 4 : at + 2 + length])))
         at += 2 + length
     raise PhotoTruncated("the JPEG data ends before its picture starts")
 
 
-def _check_frame(segments: list[_Segment], *, max_pixels: int) -> None:
+def _read_frame(segments: list[_Segment], *, max_pixels: int) -> _Frame:
     frame = next((segment for segment in segments if segment.marker in _FRAMES), None)
     if frame is None or len(frame.data) < _FRAME_BYTES:
         raise PhotoCorrupt("the JPEG data has no frame header")
@@ -97,10 +140,11 @@ def _check_frame(segments: list[_Segment], *, max_pixels: int) -> None:
         raise PhotoUnsupported(f"JPEG process {frame.marker:#x} isn't supported")
     if bits != _SAMPLE_BITS:
         raise PhotoUnsupported(f"JPEG with {bits} bits a sample isn't supported")
-    if channels not in {1, 3}:
-        raise PhotoUnsupported(f"JPEG with {channels} channels (CMYK) isn't supported")
+    if channels not in {1, 3, 4}:
+        raise PhotoUnsupported(f"JPEG with {channels} channels isn't supported")
     height, width = int.from_bytes(frame.data[1:3]), int.from_bytes(frame.data[3:5])
     check_pixels(width, height, max_pixels=max_pixels)
+    return _Frame(width, height, channels)
 
 
 def _decode(segments: list[_Segment], scans: bytes) -> Samples:
@@ -119,6 +163,7 @@ def _read_metadata(segments: list[_Segment], notes: list[str]) -> Metadata:
 
     if found(_APP1, _LONG_XMP):
         notes.append("the extended part of a long XMP packet was left out")
+    notes += _name_others(segments)
     metadata = Metadata(
         icc=_join_profile(found(_APP2, _ICC), notes),
         photoshop=b"".join(found(_APP13, _PHOTOSHOP)) or None,
@@ -131,6 +176,17 @@ def _read_metadata(segments: list[_Segment], notes: list[str]) -> Metadata:
     for jfif in found(_APP0, _JFIF)[:1]:
         metadata = replace(metadata, resolution=_read_density(jfif))
     return metadata
+
+
+def _name_others(segments: list[_Segment]) -> list[str]:
+    """Say which application's own segments aren't kept."""
+    known = (_JFIF, _JFXX, _EXIF, _ICC, _XMP, _LONG_XMP, _PHOTOSHOP, _ADOBE)
+    others = [
+        f"APP{s.marker - _APP0} {s.data.partition(bytes(1))[0][:8].decode('latin-1')!r}"
+        for s in segments
+        if _APP0 <= s.marker <= _APP15 and not s.data.startswith(known)
+    ]
+    return [f"a segment {name} was left out" for name in others]
 
 
 def _join_profile(parts: list[bytes], notes: list[str]) -> bytes | None:
@@ -154,29 +210,46 @@ def _read_density(jfif: bytes) -> Resolution | None:
 
 
 def write(
-    samples: Samples, metadata: Metadata, *, quality: int, software: str, notes: list[str]
+    picture: Picture, metadata: Metadata, *, quality: int, software: str, notes: list[str]
 ) -> bytes:
-    """Encode `(H, W)` or `(H, W, 3)` uint8 samples with full colour resolution."""
-    segments = list(_fitting(_make_segments(metadata, software), notes))
+    """Encode gray, RGB or CMYK samples with full colour resolution."""
     if metadata.chunks:
         notes.append("JPEG has no place for the PNG file's own chunks")
+    flat = _flatten(picture, notes)
+    fitting = _fitting(_make_segments(metadata, software), notes)
     out = BytesIO()
-    Image.fromarray(samples).save(
+    image = Image.fromarray(flat)
+    if picture.model is ColourModel.CMYK:  # four channels look like RGBA
+        image = Image.frombytes("CMYK", image.size, flat.tobytes())
+    image.save(
         out,
         "JPEG",
         quality=quality,
         subsampling=0,
         icc_profile=metadata.icc,
         dpi=_whole_dpi(metadata.resolution),
-        extra=b"".join(segment.pack() for segment in segments),
+        extra=b"".join(segment.pack() for segment in fitting),
     )
     return out.getvalue()
 
 
+def _flatten(picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
+    """Bring samples to what JPEG holds: 8 bits, no alpha."""
+    channels = picture.model.channels
+    planes = np.atleast_3d(picture.samples)
+    if planes.shape[2] > channels:
+        notes.append("JPEG can't hold the alpha channel; it was dropped")
+    flat: NDArray[Any] = planes[:, :, 0] if channels == 1 else planes[:, :, :channels]
+    if flat.dtype == np.uint16:
+        flat = np.rint(flat / _TO_8_BIT).astype(np.uint8)
+        notes.append("JPEG can't hold 16 bits; the samples were rounded to 8")
+    return np.ascontiguousarray(flat)
+
+
 def _make_segments(metadata: Metadata, software: str) -> list[_Segment]:
     segments = [_Segment(_COM, comment) for comment in (*metadata.comments, software.encode())]
-    if metadata.photoshop:
-        segments.insert(0, _Segment(_APP13, _PHOTOSHOP + metadata.photoshop))
+    if resources := photoshop.resources_of(metadata):
+        segments.insert(0, _Segment(_APP13, _PHOTOSHOP + resources))
     if metadata.xmp:
         segments.insert(0, _Segment(_APP1, _XMP + metadata.xmp))
     if metadata.exif:

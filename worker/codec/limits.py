@@ -2,6 +2,20 @@
 
 from jobs.errors import PhotoCorrupt, PhotoTooLarge
 
+_BYTES_PER_PIXEL = 16  # four channels of 32 bits, not compressed
+_OVERHEAD_BYTES = 64 << 20
+
+
+def check_file(size_bytes: int, *, max_pixels: int) -> None:
+    """Check that a file has no more bytes than the largest picture could fill.
+
+    Raises:
+        PhotoTooLarge: it has.
+    """
+    limit = max_pixels * _BYTES_PER_PIXEL + _OVERHEAD_BYTES
+    if size_bytes > limit:
+        raise PhotoTooLarge(f"the file has {size_bytes} bytes; the limit is {limit}")
+
 
 def check_pixels(width: int, height: int, *, max_pixels: int, taken: int = 0) -> int:
     """Return the pixels of a picture, together with those `taken` by the pages before it.

@@ -4,16 +4,19 @@ Values only. The readers make a `Photograph`; the writers take it back together 
 pixels and make an `Encoded`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from worker.codec.ifd import Layout
+from worker.codec import native
+from worker.codec.ifd import Directory, Layout
+from worker.codec.native import ColourModel, Native
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
+Samples = native.Samples
+"""What the engine works on: `uint8` or `uint16`."""
 
 
 class Container(StrEnum):
@@ -27,6 +30,7 @@ class Container(StrEnum):
     GIF = "gif"
     JP2 = "jp2"
     AVIF = "avif"
+    HEIC = "heic"
 
 
 class Unit(StrEnum):
@@ -71,9 +75,9 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alpha:
-    """A transparency channel, kept aside: `(H, W)` samples of the page's depth, upright."""
+    """A transparency channel, kept aside: `(H, W)` samples of the page's own type, upright."""
 
-    samples: Samples
+    samples: NDArray[Any]
     kind: AlphaKind = AlphaKind.STRAIGHT
 
 
@@ -86,6 +90,7 @@ class Metadata:
         exif: a block as in a JPEG's APP1, without the `Exif\0\0` in front, upright.
         xmp: the packet's bytes, upright.
         photoshop: the image resource block that carries IPTC in JPEG and TIFF.
+        iptc: an IPTC block that a TIFF file has outside of it.
         comments: free text of JPEG and GIF files.
         resolution: None where the file doesn't give one.
         chunks: PNG's own chunks (type, data) that describe colour or hold text.
@@ -95,6 +100,7 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     photoshop: bytes | None = None
+    iptc: bytes | None = None
     comments: tuple[bytes, ...] = ()
     resolution: Resolution | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
@@ -107,12 +113,42 @@ class TiffStorage:
     Attributes:
         predictor: 1 for none.
         tile: (length, width) in pixels, None for strips.
+        rows_per_strip: of strips.
+        planar: 1 where the samples of a pixel lie together, 2 where each channel lies alone.
+        photometric: what the channels mean.
+        bits: how many a sample has.
+        lossless: whether the compression kept every sample.
+        fields: raw fields that are true only as long as the samples are stored so.
     """
 
     layout: Layout
     compression: int
     predictor: int
     tile: tuple[int, int] | None
+    rows_per_strip: int
+    planar: int
+    photometric: int
+    bits: int
+    lossless: bool
+    fields: Directory = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Jp2Storage:
+    """How a JPEG 2000 picture was stored.
+
+    Attributes:
+        boxes: every box but the codestream, in order: its type and content.
+        bits: how many a sample has.
+    """
+
+    boxes: tuple[tuple[bytes, bytes], ...]
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebpStorage:
+    """A WebP picture was stored without loss."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,15 +156,37 @@ class Page:
     """One picture of a file.
 
     Attributes:
-        pixels: `(H, W, 3) uint8|uint16 RGB`, upright; the values as stored, R = G = B where `gray`.
+        pixels: what the engine gets: `(H, W, 3) uint8|uint16 RGB`, upright, R = G = B where `gray`.
         gray: the master has one colour channel, so the derivative has one too.
+        storage: how it was stored, where it can be stored so again.
+        native: the master's own samples, where they aren't `pixels`.
     """
 
     pixels: Samples
     gray: bool
     alpha: Alpha | None = None
     metadata: Metadata = Metadata()
-    storage: TiffStorage | None = None
+    storage: TiffStorage | Jp2Storage | WebpStorage | None = None
+    native: Native | None = None
+
+    @property
+    def model(self) -> ColourModel:
+        """What the master's colour channels mean."""
+        if self.native is not None:
+            return self.native.model
+        return ColourModel.GRAY if self.gray else ColourModel.RGB
+
+    @property
+    def own(self) -> NDArray[Any]:
+        """The master's own colour samples: `(H, W, C)`, upright, of its own type."""
+        if self.native is not None:
+            return self.native.samples
+        return self.pixels[:, :, :1] if self.gray else self.pixels
+
+    @property
+    def profile(self) -> bytes | None:
+        """The ICC profile of `pixels`; None for sRGB, which CMYK and Lab are shown in."""
+        return None if self.model in {ColourModel.CMYK, ColourModel.LAB} else self.metadata.icc
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""WebP, BMP, GIF, JPEG 2000 and AVIF files, read through Pillow.
+"""WebP, BMP, GIF and AVIF files, read through Pillow.
 
 Each kind goes straight to its own plug-in, so that no other parser sees the bytes.
 """
@@ -6,53 +6,115 @@ Each kind goes straight to its own plug-in, so that no other parser sees the byt
 from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
+from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from jobs.errors import PhotoTruncated, PhotoUnsupported
+from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
+from worker.codec import webp
+from worker.codec.conversion import widen
+from worker.codec.header import PageHeader
 from worker.codec.limits import check_pixels
-from worker.codec.photograph import Container, Metadata, Page, Resolution, Unit
-from worker.codec.upright import make_page
+from worker.codec.photograph import (
+    AlphaKind,
+    Container,
+    Metadata,
+    Page,
+    Resolution,
+    Unit,
+    WebpStorage,
+)
+from worker.codec.stored import Stored, find, open_stored
+from worker.codec.upright import Reading, make_page, read_exif
 
-_OPEN: dict[Container, Callable[[BytesIO], ImageFile]] = {
+_OPEN: dict[Container, Callable[[BinaryIO], ImageFile]] = {
     Container.WEBP: WebPImageFile,
     Container.BMP: BmpImageFile,
     Container.GIF: GifImageFile,
-    Container.JP2: Jpeg2KImageFile,
     Container.AVIF: AvifImageFile,
 }
-_J2K_START = b"\xff\x4f\xff\x51"
-# Where depth is stored: a mark, the byte's place behind it, the bits of it that mean more than 8.
-_DEPTHS = {
-    # Ssiz of the first component, stored less one (ISO 15444-1, A.5.1)
-    Container.JP2: (_J2K_START, 38, 0x78),
-    # high_bitdepth ("AV1 Codec ISO Media File Format Binding", 2.3)
-    Container.AVIF: (b"av1C", 2, 0x40),
-}
-_BOX_HEADER_BYTES = 8
+# Flags behind the mark of AV1's configuration ("AV1 Codec ISO Media File Format Binding", 2.3).
+_AV1_CONFIGURATION, _FLAGS_AT = b"av1C", 2
+_MORE_THAN_8, _TWELVE = 0x40, 0x20
+_BOX_HEADER_BYTES, _SAMPLE_BITS = 8, 8
 _BMP_INCHES_A_METRE = 39.3701  # Pillow's constant
 _PLAIN_MODES = {"L", "LA", "RGB", "RGBA"}
+_PALETTE_MODES = {"P", "PA"}
+_COMPRESSIONS = {
+    Container.WEBP: "webp",
+    Container.GIF: "lzw",
+    Container.AVIF: "av1",
+}
+_READ_WHOLE = {Container.WEBP, Container.AVIF}  # by their plug-ins, while they open it
+_BMP_RUN_LENGTHS = {1, 2}
 
 
 def read(data: bytes, *, container: Container, max_pixels: int, notes: list[str]) -> Page:
     """Decode the first picture of a file of one of these kinds."""
-    _check_complete(data, container)
-    if _is_deep(data, container):
-        raise PhotoUnsupported(f"{container} with more than 8 bits a sample isn't supported")
+    check_complete(data, container)
     with _OPEN[container](BytesIO(data)) as image:
         check_pixels(*image.size, max_pixels=max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             notes.append("the file is an animation; only its first picture was kept")
-        image.load()
-        samples = np.asarray(_make_plain(image, notes))
-        return make_page(samples, _read_metadata(image, container), notes=notes)
+        bits = _bits_of(data, container)
+        if bits > _SAMPLE_BITS:
+            samples = _decode_deep(data, bits, image.size, notes)
+        else:
+            image.load()
+            samples = np.asarray(_make_plain(image, notes))
+        metadata = _read_metadata(image, container)
+    is_kept = container is Container.WEBP and webp.is_lossless(data)
+    reading = Reading(storage=WebpStorage() if is_kept else None)
+    return make_page(samples, metadata, notes=notes, reading=reading)
+
+
+def _decode_deep(data: bytes, bits: int, size: tuple[int, int], notes: list[str]) -> NDArray[Any]:
+    """Decode an AVIF picture of more than 8 bits, which Pillow would cut."""
+    samples: NDArray[Any] = imagecodecs.avif_decode(data, index=0)
+    if samples.shape[1::-1] != size or samples.dtype != np.uint16:
+        raise PhotoCorrupt(f"the AVIF decoder gave samples of shape {samples.shape}")
+    notes.append(f"samples of {bits} bits were spread over the full range of 16")
+    return widen(samples, bits)
+
+
+def read_header(data: Stored, *, container: Container, max_pixels: int) -> PageHeader:
+    """Read what a plug-in needs to open a file; those of WebP and AVIF need the whole of it."""
+    whole = bytes(data[:]) if container in _READ_WHOLE else data
+    check_complete(whole, container)
+    with _OPEN[container](open_stored(whole)) as image:
+        check_pixels(*image.size, max_pixels=max_pixels)
+        if image.mode not in {"1", *_PLAIN_MODES, *_PALETTE_MODES}:
+            raise _unsupported(image.mode)
+        metadata = _read_metadata(image, container)
+        _, orientation, resolution = read_exif(metadata, [])
+        has_alpha = image.mode in {"LA", "RGBA"} or (
+            image.mode in _PALETTE_MODES and image.has_transparency_data
+        )
+        return PageHeader(
+            width=image.width,
+            height=image.height,
+            bits=1 if image.mode == "1" else _bits_of(whole, container),
+            colours=3 if image.mode in {"RGB", "RGBA"} else 1,
+            palette=image.mode in _PALETTE_MODES,
+            alpha=AlphaKind.STRAIGHT if has_alpha else None,
+            compression=_COMPRESSIONS.get(container) or _bmp_compression(image),
+            icc=metadata.icc is not None,
+            orientation=orientation,
+            resolution=resolution,
+            lossless=container is Container.WEBP and webp.is_lossless(bytes(whole[:])),
+        )
+
+
+def _bmp_compression(image: ImageFile) -> str:
+    return "rle" if image.info.get("compression") in _BMP_RUN_LENGTHS else "none"
 
 
 def _make_plain(image: Image, notes: list[str]) -> Image:
@@ -61,10 +123,10 @@ def _make_plain(image: Image, notes: list[str]) -> Image:
     if image.mode == "1":
         notes.append("1-bit gray was stored as 8-bit gray")
         return image.convert("L")
-    if image.mode in {"P", "PA"}:
+    if image.mode in _PALETTE_MODES:
         notes.append("palette colours were stored as RGB")
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    raise PhotoUnsupported(f"pictures of kind {image.mode} aren't supported")
+    raise _unsupported(image.mode)
 
 
 def _read_metadata(image: ImageFile, container: Container) -> Metadata:
@@ -80,7 +142,7 @@ def _read_metadata(image: ImageFile, container: Container) -> Metadata:
 
 
 def _read_resolution(dpi: tuple[float, float] | None, container: Container) -> Resolution | None:
-    """Undo Pillow's conversion to dpi: BMP and JPEG 2000 count per metre."""
+    """Undo Pillow's conversion to dpi: BMP counts per metre."""
     if dpi is None or not all(value > 0 for value in dpi):
         return None
     if container is Container.BMP:
@@ -90,11 +152,15 @@ def _read_resolution(dpi: tuple[float, float] | None, container: Container) -> R
     return Resolution(x, y, Unit.INCH)
 
 
-def _check_complete(data: bytes, container: Container) -> None:
+def _unsupported(mode: str) -> PhotoUnsupported:
+    return PhotoUnsupported(f"pictures of kind {mode} aren't supported")
+
+
+def check_complete(data: Stored, container: Container) -> None:
     """Compare the length that the file itself gives: not every decoder minds a missing end."""
     if container is Container.WEBP:
         expected = 8 + int.from_bytes(data[4:8], "little")
-    elif container in {Container.JP2, Container.AVIF} and not data.startswith(_J2K_START):
+    elif container in {Container.AVIF, Container.HEIC}:
         expected = _boxes_end(data)
     else:
         return
@@ -102,7 +168,7 @@ def _check_complete(data: bytes, container: Container) -> None:
         raise PhotoTruncated(f"the file has {len(data)} of at least {expected} bytes")
 
 
-def _boxes_end(data: bytes) -> int:
+def _boxes_end(data: Stored) -> int:
     """Return where the last top-level box ends (ISO 14496-12, 4.2)."""
     at = 0
     while at + _BOX_HEADER_BYTES <= len(data):
@@ -115,8 +181,12 @@ def _boxes_end(data: bytes) -> int:
     return at
 
 
-def _is_deep(data: bytes, container: Container) -> bool:
-    """Tell from the header whether samples have more than 8 bits, which Pillow would cut."""
-    mark, at, deep = _DEPTHS.get(container, (b"", 0, 0))
-    header = data.partition(mark)[2] if mark else b""
-    return len(header) > at and bool(header[at] & deep)
+def _bits_of(data: Stored, container: Container) -> int:
+    """Tell from the header how many bits a sample has."""
+    if container is not Container.AVIF:
+        return _SAMPLE_BITS
+    at = find(data, _AV1_CONFIGURATION) + len(_AV1_CONFIGURATION) + _FLAGS_AT
+    flags = int.from_bytes(data[at : at + 1])
+    if not flags & _MORE_THAN_8:
+        return _SAMPLE_BITS
+    return 12 if flags & _TWELVE else 10

@@ -4,113 +4,51 @@ tifffile refuses EXIF and GPS fields and re-types the others, so each directory 
 written again at the end of the file, together with the raw fields that the page carries.
 """
 
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
-from tifffile import COMPRESSION, TiffWriter
+from tifffile import TiffWriter
 
 from worker.codec import exif, ifd
+from worker.codec.exif import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
 from worker.codec.ifd import Directory, Field, Layout
-from worker.codec.photograph import AlphaKind, Metadata, Page, Samples, TiffStorage, Unit
+from worker.codec.photograph import Metadata, Resolution, Unit
+from worker.codec.tiff_fields import DESCRIPTION, is_stale
+from worker.codec.tiff_storage import Leaf, store
 
-_LOSSLESS = {
-    COMPRESSION.NONE,
-    COMPRESSION.LZW,
-    COMPRESSION.PACKBITS,
-    COMPRESSION.ADOBE_DEFLATE,
-}
-_PREDICTABLE = {COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE}
-_HORIZONTAL = 2
-_EXTRA_SAMPLES = {
-    AlphaKind.UNSPECIFIED: "unspecified",
-    AlphaKind.ASSOCIATED: "assocalpha",
-    AlphaKind.STRAIGHT: "unassalpha",
-}
-_UNITS = {Unit.NONE: "none", Unit.INCH: "inch", Unit.CM: "centimeter"}
-_BYTE, _ASCII, _UNDEFINED = 1, 2, 7
-_XMP, _PHOTOSHOP, _SOFTWARE = 700, 34377, 305
+_UNITS = {Unit.NONE: 1, Unit.INCH: 2, Unit.CM: 3}
+_BYTE, _ASCII, _SHORT, _RATIONAL, _UNDEFINED = 1, 2, 3, 5, 7
+_XMP, _PHOTOSHOP, _SOFTWARE, _COMPRESSION = 700, 34377, 305, 259
 _MAX_CLASSIC_BYTES = 2**32 - 2**25
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Leaf:
-    """One page to write: `(H, W)` or `(H, W, 2..4)` samples, gray or RGB, then perhaps alpha."""
-
-    samples: Samples
-    page: Page
 
 
 def write(leaves: Sequence[Leaf], *, software: str, notes: list[str]) -> bytes:
     """Encode all pages, in order."""
-    layout = _choose_layout(leaves)
+    layout = _choose_layout(leaves, notes)
     plain = BytesIO()
     with TiffWriter(plain, bigtiff=layout.big, byteorder=layout.order) as file:  # type: ignore[arg-type]
         for leaf in leaves:
-            file.write(leaf.samples, **_storage_of(leaf.page, notes))
+            file.write(**store(leaf, notes))
             _note_losses(leaf.page.metadata, notes)
-    carried = [_fields_of(leaf.page.metadata, software) for leaf in leaves]
+    carried = [_fields_of(leaf, layout, software, notes) for leaf in leaves]
     return _add_fields(plain.getbuffer(), carried)
 
 
-def _choose_layout(leaves: Sequence[Leaf]) -> Layout:
+def _choose_layout(leaves: Sequence[Leaf], notes: list[str]) -> Layout:
     """Keep the master's; raw values of an EXIF block need its byte order."""
-    first = leaves[0].page
+    first = leaves[0]
     if first.storage is not None:
         layout = first.storage.layout
-    elif first.metadata.exif is not None:
-        layout = exif.fields_of(first.metadata.exif)[1]
+    elif first.page.metadata.exif is not None:
+        layout = exif.fields_of(first.page.metadata.exif)[1]
     else:
         layout = Layout("<")
-    large = sum(leaf.samples.nbytes for leaf in leaves) > _MAX_CLASSIC_BYTES
-    return Layout(layout.order, big=layout.big or large)
-
-
-def _storage_of(page: Page, notes: list[str]) -> dict[str, Any]:
-    """Return tifffile's arguments for one page."""
-    storage = page.storage
-    compression, predictor, tile = COMPRESSION.ADOBE_DEFLATE, _HORIZONTAL, None
-    if storage is not None:
-        compression, predictor, tile = _choose_compression(storage, notes)
-    arguments: dict[str, Any] = {
-        "photometric": "minisblack" if page.gray else "rgb",
-        "planarconfig": None if page.gray and page.alpha is None else "contig",
-        "compression": compression,
-        "predictor": predictor,
-        "tile": tile,
-        "iccprofile": page.metadata.icc,
-        "metadata": None,
-        "software": False,
-        "contiguous": False,
-    }
-    if page.alpha is not None:
-        arguments["extrasamples"] = [_EXTRA_SAMPLES[page.alpha.kind]]
-    resolution = page.metadata.resolution
-    if resolution is not None:
-        arguments["resolution"] = (
-            exif.fit_rational(resolution.x),
-            exif.fit_rational(resolution.y),
-        )
-        arguments["resolutionunit"] = _UNITS[resolution.unit]
-    return arguments
-
-
-def _choose_compression(
-    storage: TiffStorage, notes: list[str]
-) -> tuple[COMPRESSION, int, tuple[int, int] | None]:
-    """Keep what is lossless; a lossy page is stored with deflate."""
-    tile = storage.tile
-    if tile is not None and (tile[0] % 16 or tile[1] % 16):
-        tile = None
-    if storage.compression not in _LOSSLESS | {COMPRESSION.DEFLATE}:
-        notes.append("the TIFF compression was changed to deflate")
-        return COMPRESSION.ADOBE_DEFLATE, _HORIZONTAL, tile
-    compression = COMPRESSION(storage.compression)
-    if compression == COMPRESSION.DEFLATE:  # the same stream under its old number
-        compression = COMPRESSION.ADOBE_DEFLATE
-    predictor = _HORIZONTAL if storage.predictor != 1 and compression in _PREDICTABLE else 1
-    return compression, predictor, tile
+    if sum(leaf.picture.samples.nbytes for leaf in leaves) <= _MAX_CLASSIC_BYTES:
+        return layout
+    if not layout.big:
+        notes.append("a file this large has to be BigTIFF")
+    return Layout(layout.order, big=True)
 
 
 def _note_losses(metadata: Metadata, notes: list[str]) -> None:
@@ -120,11 +58,22 @@ def _note_losses(metadata: Metadata, notes: list[str]) -> None:
         notes.append("TIFF has no place for the file's comments")
 
 
-def _fields_of(metadata: Metadata, software: str) -> Directory:
-    fields = exif.fields_of(metadata.exif)[0] if metadata.exif else {}
-    fields = {code: field for code, field in fields.items() if code != exif.ORIENTATION}
+def _fields_of(leaf: Leaf, layout: Layout, software: str, notes: list[str]) -> Directory:
+    """Return the fields of a page beside those that say how its samples are stored."""
+    metadata = leaf.page.metadata
+    fields = dict(exif.fields_of(metadata.exif)[0]) if metadata.exif else {}
+    if leaf.storage is not None and leaf.is_as_stored:
+        fields |= leaf.storage.fields
+    if leaf.compression is not None:
+        number = struct.pack(layout.order + "H", leaf.compression)
+        fields[_COMPRESSION] = Field(_COMPRESSION, _SHORT, 1, number)
+    if is_stale(fields.get(DESCRIPTION), leaf.picture.samples.shape):
+        del fields[DESCRIPTION]
+        notes.append("tifffile's own note of the master's shape was left out")
+    if exif.read_resolution(fields, layout) != metadata.resolution and metadata.resolution:
+        fields |= _resolution_fields(metadata.resolution, layout)
     text = software.encode("ascii", "replace") + b"\0"
-    fields[_SOFTWARE] = Field(_SOFTWARE, _ASCII, len(text), text)
+    fields.setdefault(_SOFTWARE, Field(_SOFTWARE, _ASCII, len(text), text))
     if metadata.xmp:
         fields[_XMP] = Field(_XMP, _BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.photoshop:
@@ -133,13 +82,22 @@ def _fields_of(metadata: Metadata, software: str) -> Directory:
     return fields
 
 
+def _resolution_fields(resolution: Resolution, layout: Layout) -> Directory:
+    fields = [
+        Field(code, _RATIONAL, 1, struct.pack(layout.order + "II", *exif.fit_rational(value)))
+        for code, value in ((X_RESOLUTION, resolution.x), (Y_RESOLUTION, resolution.y))
+    ]
+    unit = struct.pack(layout.order + "H", _UNITS[resolution.unit])
+    return {field.code: field for field in (*fields, Field(RESOLUTION_UNIT, _SHORT, 1, unit))}
+
+
 def _add_fields(plain: bytes | memoryview, carried: Sequence[Directory]) -> bytes:
     """Write every directory again, with the carried fields, behind the samples."""
     out = bytearray(plain)
     layout, link_at = ifd.read_header(bytes(out[:16]))
     for fields in carried:
         written = ifd.unpack(out, ifd.follow(out, link_at, layout), layout)
-        merged = fields | written.fields
+        merged = _merge(written.fields, fields)
         out += bytes(len(out) % 2)
         at = len(out)
         out += ifd.pack(merged.values(), at=at, layout=layout)
@@ -150,3 +108,11 @@ def _add_fields(plain: bytes | memoryview, carried: Sequence[Directory]) -> byte
             ifd.follow(out, written.link_at, layout)
         )
     return bytes(out)
+
+
+def _merge(written: Directory, carried: Directory) -> Directory:
+    """Let tifffile say how samples are stored, and nothing else: it makes resolutions up."""
+    made_up = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
+    structure = {code: field for code, field in written.items() if code not in made_up}
+    merged = carried | structure
+    return merged | {code: carried[code] for code in {_COMPRESSION} & carried.keys()}

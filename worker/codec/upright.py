@@ -4,82 +4,144 @@ In: samples and metadata as stored. Out: a `Page`. What had to be left out is sa
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import PhotoUnsupported
-from worker.codec import exif
+from worker.codec import exif, photoshop
+from worker.codec.conversion import Scaled
 from worker.codec.ifd import DamagedError
-from worker.codec.photograph import Alpha, AlphaKind, Metadata, Page, Samples, TiffStorage
+from worker.codec.native import ColourModel, Conversion, Native, note_of_range, used_bits
+from worker.codec.photograph import (
+    Alpha,
+    AlphaKind,
+    Jp2Storage,
+    Metadata,
+    Page,
+    Resolution,
+    TiffStorage,
+    WebpStorage,
+)
 
 _QUARTER_TURNS = {5, 6, 7, 8}
 _PROFILE_HEADER_BYTES = 128
-_COLOURS = {1: 1, 2: 1, 3: 3, 4: 3}  # by the number of channels; what is over is alpha
+_GRAY, _RGB = ColourModel.GRAY, ColourModel.RGB
+_MODELS = {1: _GRAY, 2: _GRAY, 3: _RGB, 4: _RGB}  # by the number of channels; what is over is alpha
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)([1-8])")
+_XMP_THUMBNAILS = re.compile(rb"<(x[am]p):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader knows of the samples that it hands over.
+
+    Attributes:
+        orientation: 1 to 8 where the container says it; else the EXIF block decides.
+        alpha_kind: what a channel beside the colours means.
+        model: what the channels mean; gray or RGB by their number where it isn't said.
+        conversion: how they are shown to the engine; None where it can take them as they are.
+        bits: of a sample, where they are fewer than its type has.
+        storage: kept with the page.
+    """
+
+    orientation: int | None = None
+    alpha_kind: AlphaKind = AlphaKind.STRAIGHT
+    model: ColourModel | None = None
+    conversion: Conversion | None = None
+    bits: int | None = None
+    storage: TiffStorage | Jp2Storage | WebpStorage | None = None
 
 
 def make_page(
-    samples: Samples,
-    stored: Metadata,
-    *,
-    notes: list[str],
-    orientation: int | None = None,
-    alpha_kind: AlphaKind = AlphaKind.STRAIGHT,
-    storage: TiffStorage | None = None,
+    samples: NDArray[Any], stored: Metadata, *, notes: list[str], reading: Reading | None = None
 ) -> Page:
     """Make an upright page.
 
     Args:
-        samples: `(H, W)` or `(H, W, 1..4)` uint8|uint16 as stored: gray or RGB, then perhaps alpha.
+        samples: `(H, W)` or `(H, W, C)` as stored: colours, then perhaps alpha.
         stored: the metadata as stored.
         notes: is appended to.
-        orientation: 1 to 8 where the container says it; else the EXIF block decides.
-        alpha_kind: what the last of 2 or 4 channels means.
-        storage: kept with the page.
+        reading: what else is known.
     """
-    metadata, told = _make_upright(stored, notes, orientation)
+    reading = reading or Reading()
+    metadata, told = _make_upright(stored, notes, reading.orientation)
     planes = _turn(np.atleast_3d(samples), told)
     channels = planes.shape[2]
-    if channels not in _COLOURS or planes.dtype not in (np.uint8, np.uint16):
+    model = reading.model or _MODELS.get(channels)
+    if model is None or not 0 <= channels - model.channels <= 1:
         raise PhotoUnsupported(f"{channels} channels of {planes.dtype} aren't supported")
-    colours = _COLOURS[channels]
-    pixels = np.ascontiguousarray(planes[:, :, :colours])
-    if colours == 1:
+    own = np.ascontiguousarray(planes[:, :, : model.channels])
+    native = _make_native(own, model, reading, notes)
+    if native is None and planes.dtype not in (np.uint8, np.uint16):
+        raise PhotoUnsupported(f"samples of {planes.dtype} aren't supported")
+    pixels = own if native is None else native.show()
+    if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     alpha = None
-    if channels > colours:
-        alpha = Alpha(np.ascontiguousarray(planes[:, :, colours]), alpha_kind)
-    return Page(pixels, colours == 1, alpha, metadata, storage)
+    if channels > model.channels:
+        alpha = Alpha(np.ascontiguousarray(planes[:, :, model.channels]), reading.alpha_kind)
+    return Page(pixels, model.is_gray, alpha, metadata, reading.storage, native)
+
+
+def _make_native(
+    own: NDArray[Any], model: ColourModel, reading: Reading, notes: list[str]
+) -> Native | None:
+    bits = reading.bits or own.dtype.itemsize * 8
+    if reading.conversion is not None:
+        return Native(own, reading.conversion, model, bits)
+    if own.dtype != np.uint16:
+        return None
+    used = used_bits(own)
+    if used == bits:
+        return None
+    notes.append(note_of_range(used, bits))
+    return Native(own, Scaled(0, 2**used - 1, bits), model, used)
+
+
+def read_exif(stored: Metadata, notes: list[str]) -> tuple[bytes | None, int, Resolution | None]:
+    """Return the EXIF block made upright, the orientation that it told, and the resolution.
+
+    Args:
+        stored: the metadata as stored.
+        notes: is appended to.
+    """
+    if stored.exif is None:
+        return None, 1, stored.resolution
+    try:
+        found = exif.read(stored.exif.removeprefix(b"Exif\0\0"))
+    except DamagedError as error:
+        notes.append(f"the EXIF block is damaged and was left out ({error})")
+        return None, 1, stored.resolution
+    if found.damaged:
+        notes.append("the EXIF block is damaged; only its readable fields were kept")
+    return found.block, found.orientation, stored.resolution or found.resolution
 
 
 def _make_upright(
     stored: Metadata, notes: list[str], orientation: int | None
 ) -> tuple[Metadata, int]:
-    block, resolution, told = stored.exif, stored.resolution, 1
-    if block is not None:
-        try:
-            found = exif.read(block.removeprefix(b"Exif\0\0"))
-        except DamagedError as error:
-            block = None
-            notes.append(f"the EXIF block is damaged and was left out ({error})")
-        else:
-            block, told = found.block, found.orientation
-            resolution = resolution or found.resolution
-            if found.damaged:
-                notes.append("the EXIF block is damaged; only its readable fields were kept")
+    block, told, resolution = read_exif(stored, notes)
     told = told if orientation is None else orientation
-    if resolution is not None and told in _QUARTER_TURNS:
-        resolution = resolution.turned()
-    icc, xmp = stored.icc, stored.xmp
+    if told != 1:
+        notes.append(f"the picture was turned upright from orientation {told}")
+    if told in _QUARTER_TURNS:
+        resolution = resolution.turned() if resolution is not None else None
+        block = exif.turn(block) if block is not None else None
+    icc, xmp, resources = stored.icc, stored.xmp, stored.photoshop
     if icc is not None and not _is_profile(icc):
         icc = None
         notes.append("the ICC profile is damaged and was left out")
     if xmp is not None:
-        xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    return replace(stored, icc=icc, exif=block, xmp=xmp, resolution=resolution), told
+        xmp = _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+    if resources is not None:
+        resources = photoshop.without(photoshop.THUMBNAILS, resources)
+    upright = replace(
+        stored, icc=icc, exif=block, xmp=xmp, photoshop=resources, resolution=resolution
+    )
+    return upright, told
 
 
 def _is_profile(icc: bytes) -> bool:

@@ -9,10 +9,12 @@ import pytest
 import gpen_engine.errors
 import jobs.errors
 import producer.errors
+import worker.export.errors
 from gpen_engine import Detail, Reason
 from jobs.schema import TRANSITIONS, PhotoState
 
 DOCS = Path(__file__).parents[3] / "docs"
+MODULES = (jobs.errors, gpen_engine.errors, producer.errors, worker.export.errors)
 
 
 def error_classes(module):
@@ -23,7 +25,7 @@ def error_classes(module):
     ]
 
 
-@pytest.mark.parametrize("module", [jobs.errors, gpen_engine.errors, producer.errors])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_error_is_listed_with_its_advice(module):
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
     for error in error_classes(module):
@@ -33,14 +35,12 @@ def test_every_error_is_listed_with_its_advice(module):
 
 def test_the_page_lists_no_code_that_no_error_has():
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
-    modules = (jobs.errors, gpen_engine.errors, producer.errors)
-    codes = {error.code for module in modules for error in error_classes(module)}
+    codes = {error.code for module in MODULES for error in error_classes(module)}
     assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == codes
 
 
 def test_no_two_errors_share_a_code():
-    modules = (jobs.errors, gpen_engine.errors, producer.errors)
-    codes = [error.code for module in modules for error in error_classes(module)]
+    codes = [error.code for module in MODULES for error in error_classes(module)]
     assert len(codes) == len(set(codes))
 
 

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import torch
 
 from gpen_engine.faces import Face, ModelIdentity, Template
@@ -44,8 +45,10 @@ class FakeDetector:
         self.room = room
         self.rotations: list[bool] = []
 
-    def detect(self, image, *, min_score: float = 0.5, rotations: bool = False) -> list[Face]:
-        del image
+    def detect(
+        self, image, *, min_score: float = 0.5, rotations: bool = False, colour=None
+    ) -> list[Face]:
+        del image, colour
         if not self.room:
             raise torch.OutOfMemoryError("no room for a view")
         self.rotations.append(rotations)
@@ -127,6 +130,30 @@ class Overflowing(Negative):
         if self.always or precision is not Precision.FP32:
             output[x.mean(dim=(1, 2, 3)) > 0] = self.value
         return output
+
+
+class WideGamut:
+    """The colours of ProPhoto RGB, whose primaries lie far outside sRGB, with a gamma of 1.8.
+
+    As in real profiles, grays are gray up to the rounding of the matrix.
+    """
+
+    to_linear_srgb = np.array(
+        [[2.0343, -0.7276, -0.3067], [-0.2288, 1.2317, -0.0029], [-0.0086, -0.1532, 1.1620]]
+    )
+
+    def to_srgb(self, pixels):
+        top = 255.0 if pixels.dtype == np.uint8 else 1.0
+        light = np.clip((pixels / top) ** 1.8 @ self.to_linear_srgb.T, 0.0, 1.0)
+        bright = 1.055 * light ** (1 / 2.4) - 0.055
+        shares = np.where(light <= 0.0031308, 12.92 * light, bright)
+        return (np.rint(shares * top) if top > 1 else shares).astype(pixels.dtype)
+
+    def from_srgb(self, pixels):
+        values = pixels.astype(np.float64)
+        light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        own = np.clip(light @ np.linalg.inv(self.to_linear_srgb).T, 0.0, 1.0)
+        return (own ** (1 / 1.8)).astype(np.float32)
 
 
 def planner_with(room_bytes: int = 16 << 30) -> MemoryPlanner:

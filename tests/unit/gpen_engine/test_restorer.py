@@ -127,7 +127,7 @@ def test_the_time_of_every_step_is_recorded(restored):
 def test_the_engine_says_what_decides_its_pixels(engine):
     identity = engine.identity
 
-    assert (identity.weights, identity.size, engine.size) == ("compact", 128, 128)
+    assert (identity.weights, identity.size, engine.size) == ("compact", 256, 256)
     assert (identity.device, identity.precision) == ("cpu", Precision.FP32)
     assert len(identity.weights_sha256) == 64
 
@@ -150,12 +150,12 @@ def test_threads_may_share_one_engine(engine, astronaut, restored):
 
 
 def test_aligned_faces_do_not_depend_on_their_grouping(engine):
-    x = torch.rand(10, 3, 128, 128, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    x = torch.rand(10, 3, 256, 256, generator=torch.Generator().manual_seed(3)) * 2 - 1
     alone = torch.cat([engine.restore_faces(face[None]) for face in x[:2]])
 
     together = engine.restore_faces(x)
 
-    assert together.shape == (10, 3, 128, 128)
+    assert together.shape == (10, 3, 256, 256)
     assert together.dtype == torch.float32
     torch.testing.assert_close(together[:2], alone, rtol=0, atol=1e-5)
     assert together.abs().max() <= 1
@@ -672,7 +672,8 @@ class StubBackground:
     precision = Precision.FP32
     identity = ModelIdentity("stub", "2" * 64)
 
-    def enhance(self, image, scale, *, on_shrink, on_float32):
+    def enhance(self, image, scale, *, colour, on_shrink, on_float32):
+        assert colour is None
         on_shrink(256)
         on_float32()
         on_float32()

@@ -91,7 +91,7 @@ def test_the_pages_plugin_restores_a_face_through_planner_and_engine(install, fa
 
 def test_gpen_goes_through_the_same_door():
     model = restorers.load(WeightsFile(COMPACT_FILE, COMPACT.sha256, "compact"))
-    assert (model.name, model.template, model.size) == ("compact", Template.GPEN, 128)
+    assert (model.name, model.template, model.size) == ("compact", Template.GPEN, 256)
     assert restorers.names()[0] == "gpen"
     assert restorers.find("gpen")(WeightsFile(COMPACT_FILE, COMPACT.sha256, "x")).name == "x"
 

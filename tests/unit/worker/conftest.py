@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gpen_engine import EngineIdentity, Face, FaceOutcome, Restoration, Treatment
+from gpen_engine.colour import ColourSpace
 from gpen_engine.faces import Detail, Mask, ModelIdentity
 from gpen_engine.memory import Plan
 from gpen_engine.precision import Precision
@@ -29,6 +30,7 @@ class StubEngine:
     calls: int = 0
     protected: Mask | None = None
     treatments: list[Treatment | None] = field(default_factory=list)
+    colours: list[ColourSpace | None] = field(default_factory=list)
     identity: EngineIdentity = EngineIdentity(
         weights="compact",
         weights_sha256="a" * 64,
@@ -45,8 +47,10 @@ class StubEngine:
         treatment: Treatment | None = None,
         *,
         protected: Mask | None = None,
+        colour: ColourSpace | None = None,
     ) -> Restoration:
         self.calls += 1
+        self.colours.append(colour)
         self.treatments.append(treatment)
         self.protected = protected
         if self.errors:

@@ -18,8 +18,6 @@ CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
 FILES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 MAX_PIXELS = 100_000_000
 REFUSED = {
-    "formats/cmyk.jpg": PhotoUnsupported,
-    "formats/float32_rgb.tif": PhotoUnsupported,
     "malformed/zero_bytes.jpg": PhotoEmpty,
     "malformed/text.jpg": PhotoUnsupported,
     "malformed/html.tif": PhotoUnsupported,

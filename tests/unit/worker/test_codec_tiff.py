@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
 from worker.codec import decode, encode, output_suffix
@@ -79,11 +80,24 @@ def test_separate_planes_are_read_as_pixels():
     np.testing.assert_array_equal(page.pixels, np.moveaxis(array, 0, 2))
 
 
-def test_where_0_is_white_values_are_inverted_and_that_is_said():
+def test_where_0_is_white_the_engine_sees_values_inverted_and_the_file_keeps_them():
     array = samples((40, 56))
+    data = tiff(array, photometric="miniswhite")
+    np.testing.assert_array_equal(read(data).pages[0].pixels[:, :, 0], 65535 - array)
+    with reopen(rewrite(data)) as file:
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        np.testing.assert_array_equal(file.pages[0].asarray(), array)
+
+
+@pytest.mark.parametrize("output", ["png", "jpeg"])
+def test_where_0_is_white_other_formats_show_the_same_picture_and_that_is_said(output):
+    array = np.linspace(0, 255, 40 * 56).reshape(40, 56).astype(np.uint8)
     photograph = read(tiff(array, photometric="miniswhite"))
-    np.testing.assert_array_equal(photograph.pages[0].pixels[:, :, 0], 65535 - array)
-    assert any("inverted" in note for note in photograph.notes)
+    pixels = [photograph.pages[0].pixels]
+    encoded = encode(photograph, pixels, output=output, jpeg_quality=95, software="test")
+    with Image.open(BytesIO(encoded.data)) as image:
+        assert np.abs(np.asarray(image).astype(int) - (255 - array)).max() <= 3
+    assert any("0 is white" in note for note in encoded.notes)
 
 
 def test_12_bits_in_16_keep_their_values():
@@ -114,6 +128,7 @@ def test_all_pages_come_back_in_order_with_what_belongs_to_each():
                 description=f"leaf {number}",
                 resolution=(100 * number, 200 * number),
                 resolutionunit="inch",
+                software="LinoColor 6" if number == 1 else False,
             )
     with reopen(rewrite(out.getvalue())) as file:
         assert len(file.pages) == 3
@@ -121,7 +136,7 @@ def test_all_pages_come_back_in_order_with_what_belongs_to_each():
             np.testing.assert_array_equal(page.asarray(), array)
             assert page.description == f"leaf {number}"
             assert page.resolution == (100 * number, 200 * number)
-            assert page.software == "test"
+            assert page.software == ("LinoColor 6" if number == 1 else "test")
 
 
 def test_several_pages_are_refused_for_png_and_jpeg_before_anything_is_restored():

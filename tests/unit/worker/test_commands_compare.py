@@ -16,6 +16,7 @@ from gpen_engine.weights import GFPGAN_1_4
 from jobs.errors import DestinationUnusable, PhotoUnsupported, SourceMissing
 from jobs.recipe import Recipe
 from producer import options
+from tests.unit.worker.profiles import ADOBE, rgb_profile
 from worker import commands_compare
 from worker.codec import decode
 from worker.commands_compare import Comparison, build_sheet
@@ -47,8 +48,9 @@ class Painter:
             FaceOutcome(one, restored=True, region=(0, 0, 9, 9)) for one in (SMALL, LARGE)
         ]
 
-    def restore(self, image, treatment):
+    def restore(self, image, treatment, *, colour):
         self.treatments.append(treatment)
+        self.colour = colour
         if self.error:
             raise self.error
         result = image.copy()
@@ -132,6 +134,14 @@ def test_each_face_stands_beside_its_restorations_the_largest_first(engines):
         "10 px between the eyes · score 0.97 · shown at 800%",
     ]
     assert sheet.subtitle == "2 faces · strength 1.0"
+
+
+def test_restorers_are_told_what_the_samples_mean(engines):
+    engines["one"] = Painter("one", 10)
+    gathered(engines)
+    assert engines["one"].colour is None
+    gathered(engines, photograph(icc_profile=rgb_profile(ADOBE, gamma=2.2)))
+    assert engines["one"].colour is not None
 
 
 def test_weights_are_labelled_with_hash_size_and_terms(engines):

@@ -80,7 +80,7 @@ def test_the_list_tells_what_each_is_for_its_licence_size_and_state(command, fol
     lines = command("list").stdout.splitlines()
 
     row = {line.split()[0]: " ".join(line.split()) for line in lines}
-    assert row["compact"] == "compact face network Apache-2.0 9.0 MB comes with gpen-archive"
+    assert row["compact"] == "compact face network Apache-2.0 9.2 MB comes with gpen-archive"
     assert row["fake"] == "fake parser MIT 1.0 MB here"
     assert row["asking"] == "asking face network none 1.0 MB can be fetched, terms to accept"
 

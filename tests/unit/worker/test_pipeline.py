@@ -9,6 +9,7 @@ from PIL import Image
 from jobs.errors import OutputConflict, PhotoMissing, PhotoTooLarge, WeightsUnavailable
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
+from tests.unit.worker.profiles import ADOBE, rgb_profile
 from worker.pipeline import run
 from worker.stages import Stages
 
@@ -63,7 +64,7 @@ def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
     outcome = work(bench, claim_of(bench, "a.png"))
     sidecar = json.loads(bench.derivatives.objects[outcome.sidecar_key])
     derivative = bench.derivatives.objects[outcome.derivative_key]
-    assert sidecar["schema_version"] == 1
+    assert sidecar["schema_version"] == 2
     assert sidecar["master"]["key"] == "a.png"
     assert sidecar["master"]["sha256"] == hashlib.sha256(picture).hexdigest()
     assert sidecar["derivative"]["sha256"] == hashlib.sha256(derivative).hexdigest()
@@ -78,7 +79,8 @@ def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
     assert face["restored"] is True
     assert face["region"] == list(REGION)
     assert sidecar["engine_timings_s"] == {"detect": 0.25, "forward": 0.5}
-    assert set(sidecar["timings_s"]) == {"fetch", "decode", "restore", "encode", "store", "total"}
+    stages = {"fetch", "decode", "restore", "encode", "prove", "store"}
+    assert set(sidecar["timings_s"]) == stages | {"total"}
 
 
 def test_the_recipe_reaches_the_engine(bench, picture):
@@ -135,7 +137,7 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
     class Overtaken:
         identity = bench.engine.identity
 
-        def restore(self, image, treatment, *, protected):
+        def restore(self, image, treatment, *, protected, colour):
             run(
                 claim_of(bench, "a.png", attempt=2),
                 masters=bench.masters,
@@ -167,7 +169,7 @@ def test_a_sidecar_whose_derivative_is_gone_is_a_conflict(bench, picture):
 
 
 def test_a_file_larger_than_any_accepted_picture_is_never_read(bench, monkeypatch):
-    bench.masters.objects["a.png"] = bytes((64 << 20) + 801)
+    bench.masters.objects["a.png"] = bytes((64 << 20) + 1601)
     monkeypatch.setattr(bench.masters, "get", None)
     with pytest.raises(PhotoTooLarge, match="bytes"):
         work(bench, claim_of(bench, "a.png"), max_pixels=100)
@@ -215,9 +217,38 @@ def test_a_lost_claim_ends_the_work_before_anything_is_stored(bench, picture):
 
     def lose_it_at_the_last_stage():
         began.append(1)
-        if len(began) == 5:
+        if len(began) == 6:
             raise OSError("lost")
 
     with pytest.raises(OSError, match="lost"):
         work(bench, claim_of(bench, "a.png"), stages=Stages(lose_it_at_the_last_stage))
     assert not bench.derivatives.objects
+
+
+def with_profile(icc):
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), (90, 120, 60)).save(buffer, "PNG", icc_profile=icc)
+    return buffer.getvalue()
+
+
+def sidecar_of(bench, key):
+    outcome = work(bench, claim_of(bench, key))
+    return json.loads(bench.derivatives.objects[outcome.sidecar_key])
+
+
+def test_the_engine_is_told_what_the_samples_mean_and_the_sidecar_says_it(bench, picture):
+    bench.masters.objects["wide.png"] = with_profile(rgb_profile(ADOBE, gamma=2.2, name="Scanner"))
+    bench.masters.objects["plain.png"] = picture
+    assert sidecar_of(bench, "wide.png")["pages"][0]["colour"] == "icc: Scanner"
+    assert sidecar_of(bench, "plain.png")["pages"][0]["colour"] == "srgb"
+    wide, plain = bench.engine.colours
+    assert wide is not None
+    assert plain is None
+
+
+def test_a_profile_that_cannot_be_used_is_in_the_notes(bench):
+    broken = rgb_profile(ADOBE, gamma=2.2).replace(b"rTRC", b"xTRC")
+    bench.masters.objects["a.png"] = with_profile(broken)
+    sidecar = sidecar_of(bench, "a.png")
+    assert sidecar["pages"][0]["colour"] == "srgb"
+    assert any("ICC profile couldn't be used" in note for note in sidecar["notes"])

@@ -105,7 +105,7 @@ def test_a_claim_lost_while_working_leaves_the_photo_to_the_other_worker(bench, 
     class Slow:
         identity = bench.engine.identity
 
-        def restore(self, image, treatment, *, protected):
+        def restore(self, image, treatment, *, protected, colour):
             bench.clock.advance(61)
             ledger.requeue_stalled(published_timeout_s=900, max_attempts=3)
             assert isinstance(ledger.claim(ids["a.png"], worker="other", lease_s=60), Claim)

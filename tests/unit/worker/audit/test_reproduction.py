@@ -1,0 +1,151 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gpen_engine.faces import ModelIdentity
+from gpen_engine.registry import COMPACT
+from jobs.errors import OutputDamaged, OutputNotReproducible, PhotoTooLarge
+from jobs.recipe import Recipe
+from tests.unit.worker.audit.archive import (
+    IDENTITY,
+    LEFT_ALONE,
+    RESTORED,
+    PageEngine,
+    noise,
+    scan,
+    tiff,
+)
+from worker.audit.record import read, read_sealed
+from worker.codec import decode, encode
+from worker.reproduction import describe_difference, reproduce, weights_of
+
+
+def again(archive, key, *pages, master=None, engine=None, record=None, max_pixels=1_000_000):
+    record = record or read_sealed(archive.sidecar(key))
+    data = archive.masters.get(record.master.key) if master is None else master
+    engine = engine or PageEngine([list(page) for page in pages])
+    return reproduce(record, data, engine, max_pixels=max_pixels)
+
+
+def record_with(archive, key, **changes):
+    return read(json.dumps(json.loads(archive.sidecar(key)) | changes).encode())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe(), Recipe(output="jpeg"), Recipe(output="tiff"), Recipe(background_scale=2)],
+)
+def test_the_same_engine_gives_the_same_bytes(archive, recipe):
+    key = archive.deliver("box 1/a.png", scan(), [RESTORED], recipe=recipe)
+    made = again(archive, key, [RESTORED])
+    assert made.identical
+    assert made.encoded.data == archive.derivative(key)
+    assert made.changed == ()
+
+
+def test_all_pages_are_made_again(archive):
+    key = archive.deliver("a.tif", tiff(noise(0), noise(1, (9, 8))), [], [LEFT_ALONE])
+    assert again(archive, key, [], [LEFT_ALONE]).identical
+
+
+def test_the_recorded_software_is_named_so_that_a_later_version_can_compare(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    other = record_with(archive, key, software="gpen-archive 9.9")
+    made = again(archive, key, [RESTORED], record=other)
+    assert b"gpen-archive 9.9" in made.encoded.data
+    assert not made.identical
+
+
+def test_other_pixels_are_another_derivative(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    made = again(archive, key, [])
+    assert not made.identical
+    said = describe_difference(archive.derivative(key), made.encoded.data, max_pixels=1_000_000)
+    before, after = (
+        decode(data, max_pixels=1_000_000).pages[0].pixels.astype(int)
+        for data in (archive.derivative(key), made.encoded.data)
+    )
+    apart = np.abs(before - after)
+    assert said == (
+        f"{np.count_nonzero(apart)} of 3600 samples differ, by {apart.max()} of 255 at most"
+    )
+
+
+def test_a_difference_around_the_samples_is_told_from_one_in_them():
+    photograph = decode(scan(), max_pixels=10_000)
+    other = encode(
+        photograph, [photograph.pages[0].pixels], output="png", jpeg_quality=95, software="x"
+    )
+    said = describe_difference(scan(), other.data, max_pixels=10_000)
+    assert "all samples are the same" in said
+
+
+def test_pictures_of_other_sizes_have_no_distance():
+    assert "sizes" in describe_difference(scan(), tiff(noise(0, (9, 8))), max_pixels=10_000)
+
+
+def test_another_engine_is_said_to_be_one(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    other = replace(
+        IDENTITY, detector=ModelIdentity("d", "f" * 64), parser=ModelIdentity("p", "e" * 64)
+    )
+    made = again(archive, key, engine=PageEngine([[RESTORED]], identity=other))
+    assert made.changed == ("detector_sha256", "parser_sha256")
+
+
+def test_points_that_were_left_are_left_again(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    record = record_with(archive, key, by_hand={"leave": [[11.0, 12.5]]})
+    engine = PageEngine([[RESTORED]])
+    assert again(archive, key, engine=engine, record=record).identical
+    assert engine.treatments[0].faces.leave == ((11.0, 12.5),)
+
+
+def test_a_mask_is_in_no_sidecar(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    record = record_with(archive, key, by_hand={"keep_mask_sha256": "e" * 64})
+    with pytest.raises(OutputNotReproducible, match="mask"):
+        again(archive, key, [RESTORED], record=record)
+
+
+def test_another_master_is_refused(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    with pytest.raises(OutputNotReproducible, match="master"):
+        again(archive, key, [RESTORED], master=scan(seed=9))
+
+
+def test_other_weights_are_refused(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    other = PageEngine([[RESTORED]], identity=replace(IDENTITY, weights_sha256="f" * 64))
+    with pytest.raises(OutputNotReproducible, match="weights"):
+        again(archive, key, engine=other)
+
+
+def test_a_setting_from_the_future_is_refused(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    recipe = json.loads(archive.sidecar(key))["recipe"] | {"colourise": True}
+    with pytest.raises(OutputNotReproducible, match="colourise"):
+        again(archive, key, [RESTORED], record=record_with(archive, key, recipe=recipe))
+
+
+def test_a_picture_over_the_limit_is_refused(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    with pytest.raises(PhotoTooLarge):
+        again(archive, key, [RESTORED], max_pixels=100)
+
+
+def test_known_weights_are_found_by_their_hash(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    engine = json.loads(archive.sidecar(key))["engine"]
+    known = engine | {"weights": "another name", "weights_sha256": COMPACT.sha256}
+    assert weights_of(record_with(archive, key, engine=known)) == "compact"
+    with pytest.raises(OutputNotReproducible, match="--weights"):
+        weights_of(record_with(archive, key))
+
+
+def test_a_sidecar_that_was_changed_is_not_believed(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    with pytest.raises(OutputDamaged, match="broken"):
+        read_sealed(archive.sidecar(key).replace(b'"attempt": 1', b'"attempt": 2'))

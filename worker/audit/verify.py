@@ -1,0 +1,211 @@
+"""Checks what was delivered: a destination, and perhaps its masters, in; a verdict a check out.
+
+Reads only, one photo at a time. What wasn't looked at is `not checked`, never `fine`.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobs.errors import OutputDamaged, Permanent, PhotoTooLarge, UnsafeKey
+from jobs.schema import sidecar_key
+from jobs.storage import ObjectStore
+from worker.audit import seal
+from worker.audit.record import SEALED_SINCE, Record, StoredFile, read
+from worker.audit.seal import Seal
+from worker.audit.untouched import BACKGROUND_REASON, LOSSY, LOSSY_REASON, compare_pages
+from worker.codec import decode
+
+_SIDECAR = ".json"
+_OURS = re.compile(r"\.restored\.[^/]*\Z", re.IGNORECASE)
+_PICTURE = re.compile(r"\.(png|tiff?|jpe?g|jpe|jfif|webp|jp2)\Z", re.IGNORECASE)
+
+
+class Check(StrEnum):
+    """What is looked at, in this order."""
+
+    SEAL = "seal"
+    RECORD = "record"
+    DERIVATIVE = "derivative"
+    MASTER = "master"
+    PIXELS = "pixels"
+
+
+class Verdict(StrEnum):
+    """What came of a check."""
+
+    FINE = "fine"
+    WRONG = "wrong"
+    NOT_CHECKED = "not checked"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one check, and why it isn't fine."""
+
+    check: Check
+    verdict: Verdict
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What came of all checks of one photo."""
+
+    derivative_key: str
+    results: tuple[Result, ...]
+
+    @property
+    def findings(self) -> list[Result]:
+        """What is wrong with it."""
+        return [result for result in self.results if result.verdict is Verdict.WRONG]
+
+
+def verify_all(
+    derivatives: ObjectStore,
+    masters: ObjectStore | None,
+    *,
+    max_pixels: int,
+    quick: bool = False,
+) -> Iterator[Verified]:
+    """Check every photo of a destination; what isn't a derivative or sidecar is passed over.
+
+    Args:
+        derivatives: the destination.
+        masters: where the masters are, None where that isn't known.
+        max_pixels: larger pictures aren't decoded.
+        quick: compare hashes only.
+
+    Raises:
+        SourceMissing: the destination can't be listed.
+    """
+    for found in derivatives.list():
+        key = found.key.removesuffix(_SIDECAR)
+        if key != found.key:
+            if _is_derivative(key) or (_PICTURE.search(key) and _is_there(derivatives, key)):
+                yield verify(key, derivatives, masters, max_pixels=max_pixels, quick=quick)
+        elif _is_derivative(key) and not _is_there(derivatives, sidecar_key(key)):
+            alone = Result(Check.RECORD, Verdict.WRONG, "the derivative has no sidecar")
+            yield _unreadable(key, alone)
+
+
+def verify(
+    key: str,
+    derivatives: ObjectStore,
+    masters: ObjectStore | None,
+    *,
+    max_pixels: int,
+    quick: bool = False,
+) -> Verified:
+    """Check one photo, by its derivative's key; the arguments are those of `verify_all`."""
+    try:
+        sidecar = derivatives.get(sidecar_key(key))
+    except Permanent as error:
+        return _unreadable(key, Result(Check.RECORD, Verdict.WRONG, str(error)))
+    try:
+        record = read(sidecar)
+    except OutputDamaged as error:
+        unreadable = Result(Check.RECORD, Verdict.WRONG, str(error))
+        return _unreadable(key, _check_seal(sidecar, SEALED_SINCE), unreadable)
+    sealed = _check_seal(sidecar, record.schema_version)
+    copy, of_derivative = _check_file(Check.DERIVATIVE, derivatives, key, record.derivative)
+    if masters is None:
+        unknown = "the place of the masters wasn't given (--masters)"
+        master, of_master = None, Result(Check.MASTER, Verdict.NOT_CHECKED, unknown)
+    else:
+        master, of_master = _check_file(Check.MASTER, masters, record.master.key, record.master)
+    if quick:
+        pixels = Result(Check.PIXELS, Verdict.NOT_CHECKED, "only hashes were compared (--quick)")
+    else:
+        pixels = _check_pixels(master, copy, record, max_pixels=max_pixels)
+    readable = Result(Check.RECORD, Verdict.FINE)
+    return Verified(key, (sealed, readable, of_derivative, of_master, pixels))
+
+
+def _check_seal(sidecar: bytes, version: int) -> Result:
+    found = seal.check(sidecar)
+    if found is Seal.INTACT:
+        return Result(Check.SEAL, Verdict.FINE)
+    if found is Seal.MISSING and version < SEALED_SINCE:
+        why = f"sidecars of version {version} have none"
+        return Result(Check.SEAL, Verdict.NOT_CHECKED, why)
+    return Result(Check.SEAL, Verdict.WRONG, f"the seal is {found}: the sidecar was changed")
+
+
+def _check_file(
+    check: Check, store: ObjectStore, key: str, recorded: StoredFile
+) -> tuple[bytes | None, Result]:
+    """Compare a file with what its sidecar says; return its bytes where they are the same."""
+    try:
+        data = store.get(key)
+    except Permanent as error:
+        return None, Result(check, Verdict.WRONG, str(error))
+    if len(data) != recorded.bytes:
+        sizes = f"{len(data)} bytes, and the sidecar says {recorded.bytes}"
+        return None, Result(check, Verdict.WRONG, f"the {check} has {sizes}")
+    if hashlib.sha256(data).hexdigest() != recorded.sha256:
+        return None, Result(check, Verdict.WRONG, f"the {check} has other bytes than were recorded")
+    return data, Result(check, Verdict.FINE)
+
+
+def _check_pixels(
+    master: bytes | None, derivative: bytes | None, record: Record, *, max_pixels: int
+) -> Result:
+    """Compare the samples outside the recorded regions at their own depth."""
+    if record.derivative.content_type == LOSSY:
+        return Result(Check.PIXELS, Verdict.NOT_APPLICABLE, LOSSY_REASON)
+    if record.recipe.get("background_scale"):
+        return Result(Check.PIXELS, Verdict.NOT_APPLICABLE, BACKGROUND_REASON)
+    if master is None or derivative is None:
+        why = "master and derivative have both to be there and whole"
+        return Result(Check.PIXELS, Verdict.NOT_CHECKED, why)
+    try:
+        fault = _difference(master, derivative, record, max_pixels=max_pixels)
+    except PhotoTooLarge as error:
+        return Result(Check.PIXELS, Verdict.NOT_CHECKED, str(error))
+    except Permanent as error:
+        return Result(Check.PIXELS, Verdict.WRONG, f"it can't be decoded: {error}")
+    return Result(Check.PIXELS, Verdict.WRONG if fault else Verdict.FINE, fault)
+
+
+def _difference(master: bytes, derivative: bytes, record: Record, *, max_pixels: int) -> str:
+    """Return in words how two files differ outside the regions, nothing where they don't."""
+    before = decode(master, max_pixels=max_pixels).pages
+    after = decode(derivative, max_pixels=max_pixels).pages
+    if len(before) != len(after):
+        return f"the master has {len(before)} pages, the derivative {len(after)}"
+    for number, (one, other) in enumerate(zip(before, after, strict=True)):
+        difference = compare_pages(one, other, record.regions(number))
+        if difference is None:
+            return f"page {number + 1} has another size, depth or number of channels"
+        if difference.differing:
+            return (
+                f"page {number + 1}: {difference.differing} of {difference.compared} samples "
+                "outside the recorded regions differ"
+            )
+    return ""
+
+
+def _unreadable(key: str, *results: Result) -> Verified:
+    """Return what is known of a photo without a sidecar that can be read."""
+    done = {result.check: result for result in results}
+    why = "there is no sidecar that can be read"
+    return Verified(
+        key,
+        tuple(done.get(check) or Result(check, Verdict.NOT_CHECKED, why) for check in Check),
+    )
+
+
+def _is_derivative(key: str) -> bool:
+    """Tell whether a key is named as we name derivatives."""
+    return bool(_OURS.search(key) and _PICTURE.search(key))
+
+
+def _is_there(store: ObjectStore, key: str) -> bool:
+    try:
+        return store.head(key) is not None
+    except UnsafeKey:
+        return False

@@ -1,0 +1,79 @@
+"""HEIC files, read through libheif (pillow-heif).
+
+In: a file's bytes. Out: a `Page`. libheif turns the picture as the file's own properties say; the
+EXIF orientation, which repeats them, isn't applied again (ISO/IEC 23008-12, 6.5.10).
+"""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pillow_heif
+from numpy.typing import NDArray
+
+from jobs.errors import PhotoCorrupt, PhotoUnsupported
+from worker.codec.header import PageHeader
+from worker.codec.limits import check_pixels
+from worker.codec.photograph import AlphaKind, Metadata, Page
+from worker.codec.upright import Reading, make_page
+
+_MODES = {"L", "L;16", "LA", "LA;16", "RGB", "RGB;16", "RGBA", "RGBA;16", "RGBa", "RGBa;16"}
+_I16 = {"I;16": "L;16", "I;16L": "L;16"}
+_PREMULTIPLIED = "RGBa"
+_WHOLE_BYTE = 8
+
+
+def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+    """Decode the primary picture of a file."""
+    file, mode = _open(data, max_pixels=max_pixels)
+    if len(file) > 1:
+        notes.append(f"the file holds {len(file)} pictures; only the primary one was kept")
+    bits = file.info["bit_depth"]
+    if bits > _WHOLE_BYTE:
+        notes.append(f"samples of {bits} bits were spread over the full range of 16")
+    told = file.size
+    samples: NDArray[Any] = np.asarray(file)
+    if samples.shape[1::-1] != told:
+        raise PhotoCorrupt(f"the HEIC decoder gave samples of shape {samples.shape}")
+    return make_page(
+        samples,
+        _read_metadata(file),
+        notes=notes,
+        reading=Reading(orientation=1, alpha_kind=_alpha_kind(mode)),
+    )
+
+
+def read_header(data: bytes, *, max_pixels: int) -> PageHeader:
+    """Read a file's properties."""
+    file, mode = _open(data, max_pixels=max_pixels)
+    return PageHeader(
+        width=file.size[0],
+        height=file.size[1],
+        bits=file.info["bit_depth"],
+        colours=1 if mode.startswith("L") else 3,
+        alpha=_alpha_kind(mode) if "A" in mode.upper() else None,
+        compression="hevc",
+        icc=file.info.get("icc_profile") is not None,
+    )
+
+
+def _open(data: bytes, *, max_pixels: int) -> tuple[pillow_heif.HeifFile, str]:
+    file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False)
+    check_pixels(*file.size, max_pixels=max_pixels)
+    mode = _I16.get(file.mode, file.mode)
+    if mode not in _MODES:
+        raise PhotoUnsupported(f"HEIC of kind {file.mode} isn't supported")
+    return file, mode
+
+
+def _alpha_kind(mode: str) -> AlphaKind:
+    return AlphaKind.ASSOCIATED if mode.startswith(_PREMULTIPLIED) else AlphaKind.STRAIGHT
+
+
+def _read_metadata(file: pillow_heif.HeifFile) -> Metadata:
+    info = file.info
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=info.get("exif") or None,
+        xmp=info.get("xmp") or None,
+    )

@@ -1,0 +1,164 @@
+"""The boxes of a JPEG 2000 file: what a picture carries beside its samples.
+
+In: a file's bytes, or boxes and the picture's new size. Out: boxes, `Metadata`, or a file again.
+Sources: ISO/IEC 15444-1, annex I; for EXIF, XMP and IPTC the boxes that ExifTool knows.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from jobs.errors import PhotoTruncated
+from worker.codec.photograph import AlphaKind, Metadata, Resolution, Unit
+from worker.codec.stored import Stored
+
+Box = tuple[bytes, bytes]
+"""Its type and its content."""
+
+CODESTREAM, HEADER = b"jp2c", b"jp2h"
+_UUID, _SIZE, _RESOLUTIONS = b"uuid", b"ihdr", b"res "
+_XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_IPTC_ID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+_EXIF_ID = b"JpgTiffExif->JP2"
+_ID_BYTES, _SIZE_BYTES = 16, 8
+_PROFILES = (b"\2", b"\3")  # methods of `colr`
+_ALPHA_TYPES = {1: AlphaKind.STRAIGHT, 2: AlphaKind.ASSOCIATED}
+_DEFINITION = struct.Struct(">HHH")
+_BOX_HEADER_BYTES, _LONG_HEADER_BYTES = 8, 16
+_RESOLUTION = struct.Struct(">HHHHbb")
+_MAX_SHORT = 2**16 - 1
+
+
+def split(data: Stored, *, longest: int | None = None) -> Iterator[Box]:
+    """Yield the boxes of a file, or those in a box.
+
+    Args:
+        data: the file, or a box's content.
+        longest: so much of the codestream is read; None reads all.
+
+    Raises:
+        PhotoTruncated: the data end before a box does.
+    """
+    at = 0
+    while at + _BOX_HEADER_BYTES <= len(data):
+        body_at = at + _BOX_HEADER_BYTES
+        length, kind = struct.unpack(">I4s", data[at:body_at])
+        if length == 1:
+            length = int.from_bytes(data[body_at : body_at + 8])
+            body_at = at + _LONG_HEADER_BYTES
+        end = len(data) if length == 0 else at + length
+        if end < body_at or end > len(data):
+            raise PhotoTruncated(f"the JPEG 2000 file ends within a box {kind!r}")
+        read = end if longest is None or kind != CODESTREAM else min(end, body_at + longest)
+        yield kind, bytes(data[body_at:read])
+        at = end
+
+
+def find(boxes: Sequence[Box], kind: bytes) -> bytes:
+    """Return the content of the first box of a type, empty where there is none."""
+    return next((body for name, body in boxes if name == kind), b"")
+
+
+def read_metadata(boxes: Sequence[Box]) -> Metadata:
+    """Return what a file's boxes tell."""
+    header = list(split(find(boxes, HEADER)))
+    identified = [(body[:_ID_BYTES], body[_ID_BYTES:]) for kind, body in boxes if kind == _UUID]
+    colour = find(header, b"colr")
+    sizes = list(split(find(header, _RESOLUTIONS)))
+    return Metadata(
+        icc=colour[3:] if colour[:1] in _PROFILES else None,
+        exif=find(identified, _EXIF_ID) or None,
+        xmp=find(identified, _XMP_ID) or None,
+        iptc=find(identified, _IPTC_ID) or None,
+        resolution=_read_resolution(find(sizes, b"resc")) or _read_resolution(find(sizes, b"resd")),
+    )
+
+
+def read_side_px(boxes: Sequence[Box]) -> tuple[int, int] | None:
+    """Return the height and width that the boxes tell."""
+    body = find(list(split(find(boxes, HEADER))), _SIZE)
+    return struct.unpack_from(">II", body) if len(body) >= _SIZE_BYTES else None
+
+
+def read_alpha_kind(boxes: Sequence[Box]) -> AlphaKind:
+    """Return what the channel beside the colours means."""
+    definitions = find(list(split(find(boxes, HEADER))), b"cdef")[2:]
+    whole = len(definitions) // _DEFINITION.size * _DEFINITION.size
+    for _, kind, _ in _DEFINITION.iter_unpack(definitions[:whole]):
+        if kind in _ALPHA_TYPES:
+            return _ALPHA_TYPES[kind]
+    return AlphaKind.UNSPECIFIED
+
+
+def _read_resolution(body: bytes) -> Resolution | None:
+    """Read numerators, denominators and powers of ten of the points a metre has (I.5.3.7)."""
+    if len(body) < _RESOLUTION.size:
+        return None
+    down, under, across, below, power_y, power_x = _RESOLUTION.unpack_from(body)
+    if not down * under * across * below:
+        return None
+    x = Fraction(across, below) * Fraction(10) ** power_x / 100
+    y = Fraction(down, under) * Fraction(10) ** power_y / 100
+    return Resolution(x, y, Unit.CM)
+
+
+def join(
+    boxes: Sequence[Box], codestream: bytes, metadata: Metadata, side_px: Sequence[int]
+) -> bytes:
+    """Return a file of the master's boxes around another picture.
+
+    Args:
+        boxes: the master's, without its codestream.
+        codestream: the new picture.
+        metadata: EXIF, XMP and resolution as they are now.
+        side_px: height and width of the new picture.
+    """
+    out = bytearray()
+    for kind, body in boxes:
+        if kind == HEADER:
+            out += _pack(kind, _fit_header(body, side_px, metadata.resolution))
+        elif kind != _UUID or not body.startswith((_XMP_ID, _EXIF_ID)):
+            out += _pack(kind, body)
+    for identifier, content in ((_EXIF_ID, metadata.exif), (_XMP_ID, metadata.xmp)):
+        if content is not None:
+            out += _pack(_UUID, identifier + content)
+    return bytes(out + _pack(CODESTREAM, codestream))
+
+
+def _fit_header(body: bytes, side_px: Sequence[int], resolution: Resolution | None) -> bytes:
+    """Write the new size down, and the resolution where it isn't what it was."""
+    out = bytearray()
+    for kind, content in split(body):
+        fitted = content
+        if kind == _SIZE:
+            fitted = struct.pack(">II", *side_px) + content[8:]
+        elif kind == _RESOLUTIONS and resolution is not None:
+            fitted = b"".join(
+                _pack(name, _fit_resolution(value, resolution)) for name, value in split(content)
+            )
+        out += _pack(kind, fitted)
+    return bytes(out)
+
+
+def _fit_resolution(body: bytes, resolution: Resolution) -> bytes:
+    if _read_resolution(body) in {None, resolution}:
+        return body
+    fractions = [
+        (value * 100).limit_denominator(_MAX_SHORT) for value in (resolution.y, resolution.x)
+    ]
+    powers = [0, 0]
+    for index, fraction in enumerate(fractions):
+        value = fraction
+        while max(value.as_integer_ratio()) > _MAX_SHORT:
+            value = (value / 10).limit_denominator(_MAX_SHORT if value < _MAX_SHORT else 1)
+            powers[index] += 1
+        fractions[index] = value
+    down, across = (fraction.as_integer_ratio() for fraction in fractions)
+    return _RESOLUTION.pack(*down, *across, *powers)
+
+
+def _pack(kind: bytes, body: bytes) -> bytes:
+    length = len(body) + _BOX_HEADER_BYTES
+    if length < 2**32:
+        return struct.pack(">I4s", length, kind) + body
+    return struct.pack(">I4sQ", 1, kind, length + 8) + body

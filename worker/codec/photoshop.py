@@ -1,0 +1,73 @@
+"""Photoshop's image resources, the block that carries IPTC in JPEG, TIFF and PNG files.
+
+In: the block's bytes. Out: the same without some of its parts, or in PNG's way of writing it down.
+Source: Adobe Photoshop File Formats Specification (2019), "Image Resource Blocks".
+"""
+
+import re
+from collections.abc import Iterator, Set
+
+from worker.codec.photograph import Metadata
+
+THUMBNAILS = frozenset((0x0409, 0x040C))
+RESOLUTION = frozenset((0x03ED,))
+_IPTC = 0x0404
+_MARK = b"8BIM"
+_HEADER_BYTES = 7  # mark, number, length of the name
+_RAW_PROFILE = re.compile(rb"\s*[^\n]*\n\s*\d+\s*\n([0-9a-fA-F\s]*)")
+_LINE_DIGITS = 72
+
+
+def without(numbers: Set[int], block: bytes) -> bytes | None:
+    """Return the block without some resources; as it is where it can't be read, None if empty."""
+    parts = list(_split(block))
+    if b"".join(part for _, part in parts) != block:
+        return block
+    return b"".join(part for number, part in parts if number not in numbers) or None
+
+
+def _split(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and all bytes of each resource, as far as they make sense."""
+    at = 0
+    while block[at : at + 4] == _MARK and at + _HEADER_BYTES <= len(block):
+        number = int.from_bytes(block[at + 4 : at + 6])
+        name = 1 + block[at + 6]
+        size_at = at + 6 + name + name % 2
+        size = int.from_bytes(block[size_at : size_at + 4])
+        end = size_at + 4 + size
+        if end > len(block):
+            return
+        end = min(end + size % 2, len(block))
+        yield number, block[at:end]
+        at = end
+
+
+def resources_of(metadata: Metadata) -> bytes | None:
+    """Return the block for a file that has no other place for IPTC."""
+    if metadata.photoshop is None and metadata.iptc is not None:
+        return wrap(metadata.iptc)
+    return metadata.photoshop
+
+
+def wrap(iptc: bytes) -> bytes:
+    """Return a block that holds nothing but IPTC."""
+    header = _MARK + _IPTC.to_bytes(2) + bytes(2) + len(iptc).to_bytes(4)
+    return header + iptc + bytes(len(iptc) % 2)
+
+
+def write_raw_profile(name: bytes, data: bytes) -> bytes:
+    """Write bytes as the text that ImageMagick and ExifTool know as a raw profile."""
+    digits = data.hex().encode()
+    lines = [digits[at : at + _LINE_DIGITS] for at in range(0, len(digits), _LINE_DIGITS)]
+    return b"\n" + name + b"\n" + f"{len(data):8d}".encode() + b"\n" + b"\n".join(lines) + b"\n"
+
+
+def read_raw_profile(text: bytes) -> bytes | None:
+    """Read what `write_raw_profile` writes; None for what isn't such a text."""
+    found = _RAW_PROFILE.fullmatch(text.lstrip(b"\n"))
+    if found is None:
+        return None
+    try:
+        return bytes.fromhex(found[1].decode("ascii")) or None
+    except ValueError:
+        return None

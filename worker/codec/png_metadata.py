@@ -1,0 +1,163 @@
+"""What the chunks of a PNG file tell beside its picture, and the chunks to write it down again.
+
+In: chunks, each a type and its data. Out: `Metadata`; and chunks. Sources: PNG (Third Edition),
+and for EXIF and IPTC in text the raw profiles of ImageMagick, which ExifTool reads and writes.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from worker.codec import photoshop
+from worker.codec.photograph import Metadata, Resolution, Unit
+
+Chunk = tuple[bytes, bytes]
+"""Its type and its data."""
+
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_VERBATIM = _TEXTS | {b"tIME", b"pCAL", b"sCAL", b"sPLT"}
+_VERBATIM |= {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT", b"bKGD"}
+_OF_SAMPLES = {b"sBIT", b"bKGD"}
+"""Given per channel and at the master's depth."""
+_UNDERSTOOD = {b"iCCP", b"eXIf", b"pHYs"}
+_UNDERSTOOD |= {b"IHDR", b"PLTE", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT"}
+_SAFE_TO_COPY = 0x20  # bit of the type's last letter (5.4)
+_XMP_KEYWORD, _SOFTWARE_KEYWORD = b"XML:com.adobe.xmp", b"Software"
+_RAW_EXIF = {b"Raw profile type exif", b"Raw profile type APP1"}
+_RAW_IPTC = {b"Raw profile type iptc", b"Raw profile type 8bim"}
+_EXIF_MARK, _IPTC_MARK, _RESOURCE_MARK = b"Exif\0\0", b"\x1c", b"8BIM"
+_MAX_INFLATED_BYTES = 64 * 2**20
+_RESOLUTION_BYTES, _METRE = 9, 1
+
+
+@dataclass(slots=True)
+class _Found:
+    """What has been read so far; of anything that comes twice the first counts."""
+
+    profiles: list[bytes] = field(default_factory=list)
+    exifs: list[bytes] = field(default_factory=list)
+    packets: list[bytes] = field(default_factory=list)
+    resources: list[bytes] = field(default_factory=list)
+    resolution: Resolution | None = None
+    verbatim: list[Chunk] = field(default_factory=list)
+
+
+def read_metadata(
+    chunks: Sequence[Chunk], notes: list[str], *, converted: bool = False
+) -> Metadata:
+    """Return what chunks tell.
+
+    Args:
+        chunks: all but the picture's own data.
+        notes: is appended to.
+        converted: whether the samples get another depth or number of channels.
+    """
+    found = _Found()
+    for kind, data in chunks:
+        if kind in _TEXTS:
+            _read_text_chunk(kind, data, found)
+        elif kind in _VERBATIM or (kind not in _UNDERSTOOD and kind[3] & _SAFE_TO_COPY):
+            if not (converted and kind in _OF_SAMPLES):
+                found.verbatim.append((kind, data))
+        elif kind in _UNDERSTOOD:
+            _read_chunk(kind, data, found)
+        else:
+            notes.append(f"a chunk {kind.decode('latin-1')!r} was left out")
+    icc = _first(found.profiles)
+    if icc == b"":
+        notes.append("the ICC profile is damaged and was left out")
+    return Metadata(
+        icc=icc or None,
+        exif=_first(found.exifs),
+        xmp=_first(found.packets),
+        photoshop=_first(found.resources),
+        resolution=found.resolution,
+        chunks=tuple(found.verbatim),
+    )
+
+
+def _read_chunk(kind: bytes, data: bytes, found: _Found) -> None:
+    if kind == b"iCCP":
+        found.profiles.append(_inflate(data.partition(b"\0")[2][1:]))
+    elif kind == b"eXIf":
+        found.exifs.insert(0, data)
+    elif kind == b"pHYs" and len(data) == _RESOLUTION_BYTES:
+        found.resolution = _read_resolution(data)
+
+
+def _first(values: list[bytes]) -> bytes | None:
+    return values[0] if values else None
+
+
+def _read_text_chunk(kind: bytes, data: bytes, found: _Found) -> None:
+    """Take EXIF, IPTC and XMP out of texts; all others stay as they are."""
+    keyword, _, rest = data.partition(b"\0")
+    if kind == b"iTXt" and keyword == _XMP_KEYWORD:
+        found.packets += [text for text in [_read_long_text(rest)] if text]
+        return
+    if keyword in _RAW_EXIF | _RAW_IPTC and kind != b"iTXt":
+        raw = photoshop.read_raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest) or b""
+        if keyword in _RAW_EXIF and raw.startswith(_EXIF_MARK):
+            found.exifs.append(raw)
+            return
+        if keyword in _RAW_IPTC and raw.startswith((_IPTC_MARK, _RESOURCE_MARK)):
+            block = raw if raw.startswith(_RESOURCE_MARK) else photoshop.wrap(raw)
+            found.resources.append(block)
+            return
+    found.verbatim.append((kind, data))
+
+
+def _read_long_text(rest: bytes) -> bytes:
+    """Return the text behind an iTXt chunk's keyword."""
+    is_compressed = rest[:1] == b"\x01"
+    text = rest[2:].split(b"\0", 2)[-1]
+    return _inflate(text) if is_compressed else text
+
+
+def _inflate(packed: bytes) -> bytes:
+    """Return b"" for what is damaged or would become unreasonably large."""
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(packed, _MAX_INFLATED_BYTES)
+    except zlib.error:
+        return b""
+    return unpacked if unpacker.eof else b""
+
+
+def _read_resolution(body: bytes) -> Resolution | None:
+    x, y, unit = struct.unpack(">IIB", body)
+    if not x or not y:
+        return None
+    if unit == _METRE:
+        return Resolution(Fraction(x, 100), Fraction(y, 100), Unit.CM)
+    return Resolution(Fraction(x), Fraction(y), Unit.NONE)
+
+
+def make_chunks(metadata: Metadata, software: str) -> Iterator[Chunk]:
+    """Yield the chunks that stand before the picture's data."""
+    yield from metadata.chunks
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.resolution:
+        yield b"pHYs", _pack_resolution(metadata.resolution)
+    if metadata.exif:
+        yield b"eXIf", metadata.exif
+    if metadata.xmp:
+        yield b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp
+    if resources := photoshop.resources_of(metadata):
+        text = photoshop.write_raw_profile(b"iptc", resources)
+        yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)
+    for comment in metadata.comments:
+        text = comment.rstrip(b"\0").decode("utf-8", "replace").encode("utf-8")
+        yield b"iTXt", b"Comment\0\0\0\0\0" + text
+    if not any(data.startswith(_SOFTWARE_KEYWORD + b"\0") for _, data in metadata.chunks):
+        yield b"tEXt", _SOFTWARE_KEYWORD + b"\0" + software.encode("latin-1", "replace")
+
+
+def _pack_resolution(resolution: Resolution) -> bytes:
+    scale = {Unit.CM: Fraction(100), Unit.INCH: Fraction(10000, 254), Unit.NONE: Fraction(1)}
+    factor = scale[resolution.unit]
+    x, y = (min(round(value * factor), 2**31 - 1) for value in (resolution.x, resolution.y))
+    return struct.pack(">IIB", x, y, resolution.unit is not Unit.NONE)

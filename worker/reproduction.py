@@ -1,0 +1,139 @@
+"""Makes a derivative again from its master, as its sidecar says, and compares. Stores nothing.
+
+In: a sidecar, the master's bytes, and an engine with the recorded weights. Out: what came of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import ValidationError
+
+from gpen_engine import EngineIdentity
+from gpen_engine.weights import known_by_hash
+from jobs.errors import OutputNotReproducible
+from jobs.recipe import Recipe
+from worker.audit.record import Record
+from worker.codec import Encoded, Page, decode
+from worker.pipeline import Engine, process
+from worker.provenance import Master, identity, sha256_of
+from worker.stages import Stages
+from worker.treatment import treatment_of
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A derivative that was made again.
+
+    Attributes:
+        encoded: it.
+        identical: whether its bytes are those that were recorded.
+        changed: which of the hashes that decide pixels aren't the recorded ones here.
+        engine: what made it now.
+    """
+
+    encoded: Encoded
+    identical: bool
+    changed: tuple[str, ...]
+    engine: EngineIdentity
+
+
+def weights_of(record: Record) -> str:
+    """Return the name by which the recorded weights are known here.
+
+    Raises:
+        OutputNotReproducible: they have none.
+    """
+    known = known_by_hash(record.engine.weights_sha256)
+    if known is None:
+        raise OutputNotReproducible(
+            f"the weights {record.engine.weights} ({record.engine.weights_sha256}) have no name "
+            "here: give their file with --weights"
+        )
+    return known.name
+
+
+def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -> Reproduction:
+    """Make a derivative again.
+
+    Args:
+        record: its sidecar.
+        data: the master.
+        engine: an engine with the recorded weights.
+        max_pixels: larger pictures are refused before they are decoded.
+
+    Raises:
+        OutputNotReproducible: the master or the weights are others, the recipe isn't understood,
+            or a mask was used, which no sidecar holds.
+    """
+    master = Master.of(record.master.key, data)
+    recipe = _recipe_of(record)
+    _require_same(record, master, engine.identity)
+    work = identity(master.sha256, recipe, engine.identity)
+    derived = process(
+        decode(data, max_pixels=max_pixels // (recipe.background_scale or 1) ** 2),
+        master,
+        recipe,
+        engine,
+        Stages(),
+        treatment=treatment_of(recipe, leave=record.by_hand.leave),
+        maker=record.software,
+    )
+    names = sorted(work.keys() | record.identity.keys())
+    return Reproduction(
+        derived.encoded,
+        identical=sha256_of(derived.encoded.data) == record.derivative.sha256,
+        changed=tuple(name for name in names if work.get(name) != record.identity.get(name)),
+        engine=engine.identity,
+    )
+
+
+def describe_difference(stored: bytes, made: bytes, *, max_pixels: int) -> str:
+    """Say how far the samples of two derivatives are apart."""
+    before = decode(stored, max_pixels=max_pixels).pages
+    after = decode(made, max_pixels=max_pixels).pages
+    if [page.pixels.shape for page in before] != [page.pixels.shape for page in after]:
+        return "their pictures have other sizes"
+    largest, differing, total = _distance(before, after)
+    if not differing:
+        return "all samples are the same; the files differ in what stands around them"
+    white = np.iinfo(before[0].pixels.dtype).max
+    return f"{differing} of {total} samples differ, by {largest} of {white} at most"
+
+
+def _distance(before: Sequence[Page], after: Sequence[Page]) -> tuple[int, int, int]:
+    """Return the largest difference, how many samples differ, and of how many."""
+    largest = differing = total = 0
+    for one, other in zip(before, after, strict=True):
+        for row, made in zip(one.pixels, other.pixels, strict=True):
+            apart = np.abs(row.astype(np.int32) - made)
+            largest = max(largest, int(apart.max()))
+            differing += int(np.count_nonzero(apart))
+            total += apart.size
+    return largest, differing, total
+
+
+def _recipe_of(record: Record) -> Recipe:
+    try:
+        return Recipe.model_validate(record.recipe)
+    except ValidationError as error:
+        raise OutputNotReproducible(
+            f"{record.software} had settings that aren't understood here: {error}"
+        ) from error
+
+
+def _require_same(record: Record, master: Master, engine: EngineIdentity) -> None:
+    if master.sha256 != record.master.sha256:
+        raise OutputNotReproducible(
+            f"the master {master.key!r} has sha256 {master.sha256} now, {record.master.sha256} then"
+        )
+    if engine.weights_sha256 != record.engine.weights_sha256:
+        raise OutputNotReproducible(
+            f"these weights have sha256 {engine.weights_sha256}; {record.engine.weights} had "
+            f"{record.engine.weights_sha256}"
+        )
+    if record.by_hand.keep_mask_sha256 is not None:
+        raise OutputNotReproducible(
+            f"a mask (sha256 {record.by_hand.keep_mask_sha256}) kept parts of it untouched, and a "
+            "sidecar doesn't hold masks"
+        )
