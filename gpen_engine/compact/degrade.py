@@ -114,6 +114,8 @@ noise 0 to 15, JPEG 60 to 100)."""
 
 _CLEAN_SHARE = 0.05
 _MILD_SHARE = 0.2
+_WHOLE_SHARE = 0.6
+"""Of the faces blurred by motion, those that aren't reduced, and those not blurred otherwise."""
 
 
 def draw(rng: np.random.Generator) -> Degradation:
@@ -139,7 +141,8 @@ def draw(rng: np.random.Generator) -> Degradation:
             damage,
             motion=float(rng.uniform(3, 20)),
             motion_deg=float(rng.uniform(0, 180)),
-            reduce=min(damage.reduce, 3.0),
+            reduce=1.0 if rng.random() < _WHOLE_SHARE else min(damage.reduce, 3.0),
+            blur=0.0 if rng.random() < _WHOLE_SHARE else damage.blur,
         )
     if rng.random() < 0.2:
         damage = replace(damage, scratches=int(rng.integers(1, 7)), reduce=min(damage.reduce, 2.0))
