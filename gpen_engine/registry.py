@@ -59,9 +59,9 @@ GPEN_TERMS = (
 COMPACT = KnownWeights(
     "compact",
     ("gpen-compact-256.safetensors",),
-    "308f023e416c6694ee634fbd086d88c77ff188d44fd4e20e46e6a6ec5a647ae0",
+    "e761fe9845526c494d8ec6b440dc5c0e3c2deb050f29de6458afff71f7db86c6",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
-    size_bytes=9_176_324,
+    size_bytes=9_176_332,
     licence="Apache-2.0",
     shipped_with="gpen-archive",
 )

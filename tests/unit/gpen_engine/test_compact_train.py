@@ -236,7 +236,7 @@ def test_the_exported_file_is_the_averaged_network_in_half_precision(run):
     folder, *_ = run
     target = folder / "out.safetensors"
 
-    sha256 = export(folder / "last.pt", target)
+    sha256 = export([folder / "last.pt"], target)
 
     loaded = load_generator(target, expected_sha256=sha256)
     mean = torch.load(folder / "last.pt", weights_only=True)["g_ema"]
@@ -244,3 +244,19 @@ def test_the_exported_file_is_the_averaged_network_in_half_precision(run):
     assert (loaded.model.config.size, loaded.model.config.narrow) == (32, 0.125)
     for key, value in loaded.model.state_dict().items():
         assert torch.equal(value, mean[key].half().float()), key
+
+
+def test_several_checkpoints_of_a_run_are_exported_as_their_mean(run, tmp_path):
+    folder, halfway, *_ = run
+    early = tmp_path / "early.pt"
+    torch.save(halfway, early)
+
+    export([early, folder / "last.pt"], tmp_path / "out.safetensors")
+
+    late = torch.load(folder / "last.pt", weights_only=True)["g_ema"]
+    mean = load_generator(tmp_path / "out.safetensors").model.state_dict()
+    key = "generator.convs.0.conv.weight"
+    assert not torch.equal(late[key], halfway["g_ema"][key])
+    torch.testing.assert_close(
+        mean[key], (late[key] + halfway["g_ema"][key]) / 2, rtol=1e-3, atol=1e-3
+    )
