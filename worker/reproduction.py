@@ -5,8 +5,10 @@ In: a sidecar, the master's bytes, and an engine with the recorded weights. Out:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from gpen_engine import EngineIdentity
@@ -14,6 +16,7 @@ from gpen_engine.weights import known_by_hash
 from jobs.errors import OutputNotReproducible
 from jobs.recipe import Recipe
 from worker.audit.record import Record
+from worker.audit.untouched import compare
 from worker.codec import Encoded, Page, decode
 from worker.pipeline import Engine, process
 from worker.provenance import Master, identity, sha256_of
@@ -89,28 +92,48 @@ def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -
 
 
 def describe_difference(stored: bytes, made: bytes, *, max_pixels: int) -> str:
-    """Say how far the samples of two derivatives are apart."""
-    before = decode(stored, max_pixels=max_pixels).pages
-    after = decode(made, max_pixels=max_pixels).pages
-    if [page.pixels.shape for page in before] != [page.pixels.shape for page in after]:
-        return "their pictures have other sizes"
-    largest, differing, total = _distance(before, after)
+    """Say how far the samples of two derivatives, transparency included, are apart."""
+    before = _layers(decode(stored, max_pixels=max_pixels).pages)
+    after = _layers(decode(made, max_pixels=max_pixels).pages)
+    if [_kind(layer) for layer in before] != [_kind(layer) for layer in after]:
+        return "their pictures have other sizes, or samples of another kind"
+    pairs = list(zip(before, after, strict=True))
+    differences = [compare(*pair) for pair in pairs]
+    differing = sum(one.differing for one in differences)
     if not differing:
         return "all samples are the same; the files differ in what stands around them"
-    white = np.iinfo(before[0].pixels.dtype).max
-    return f"{differing} of {total} samples differ, by {largest} of {white} at most"
+    total = sum(one.compared for one in differences)
+    largest, white = max((_distance(*pair), _white(pair[0])) for pair in pairs)
+    return f"{differing} of {total} samples differ, by {largest:.10g}{white} at most"
 
 
-def _distance(before: Sequence[Page], after: Sequence[Page]) -> tuple[int, int, int]:
-    """Return the largest difference, how many samples differ, and of how many."""
-    largest = differing = total = 0
-    for one, other in zip(before, after, strict=True):
-        for row, made in zip(one.pixels, other.pixels, strict=True):
-            apart = np.abs(row.astype(np.int32) - made)
-            largest = max(largest, int(apart.max()))
-            differing += int(np.count_nonzero(apart))
-            total += apart.size
-    return largest, differing, total
+def _layers(pages: Sequence[Page]) -> list[NDArray[Any]]:
+    """Return the files' own samples, those of each page's transparency behind its colours."""
+    return [
+        layer
+        for page in pages
+        for layer in (page.own, page.alpha.samples if page.alpha else None)
+        if layer is not None
+    ]
+
+
+def _kind(layer: NDArray[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    return layer.shape, layer.dtype
+
+
+def _distance(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Return the largest difference, row by row for large pictures; what is no number has none."""
+    largest = 0.0
+    with np.errstate(invalid="ignore"):
+        for row, made in zip(before, after, strict=True):
+            apart = np.abs(row.astype(np.float64) - made.astype(np.float64))
+            largest = max(largest, float(np.nan_to_num(apart, nan=0.0, posinf=np.inf).max()))
+    return largest
+
+
+def _white(layer: NDArray[Any]) -> str:
+    """Say what the largest sample could be, where the type says so."""
+    return f" of {np.iinfo(layer.dtype).max}" if layer.dtype.kind in "iu" else ""
 
 
 def _recipe_of(record: Record) -> Recipe:

@@ -1,6 +1,6 @@
-"""What an audit reads of a sidecar: JSON from outside in, checked values out.
+"""What audits and exports read of a sidecar: JSON from outside in, checked values out.
 
-Fields that no check needs are passed over; docs/schema/ has them all.
+Fields that neither needs are passed over; docs/schema/ has them all.
 """
 
 import json
@@ -25,6 +25,11 @@ SCHEMA_VERSION = 2
 SEALED_SINCE = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Moment = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"),
+]
 
 
 class _Part(BaseModel):
@@ -34,15 +39,21 @@ class _Part(BaseModel):
 class StoredFile(_Part):
     """A file as the worker saw it."""
 
-    key: str
+    key: Text
     sha256: Sha256
-    bytes: int
+    bytes: int = Field(ge=0)
+
+
+class Master(StoredFile):
+    """The file as it came in."""
+
+    container: Text
 
 
 class Derivative(StoredFile):
-    """The file that was made."""
+    """The file that was made of it."""
 
-    content_type: str
+    content_type: Text
 
 
 class ByHand(_Part):
@@ -55,8 +66,15 @@ class ByHand(_Part):
 class Engine(_Part):
     """What restored it."""
 
-    weights: str
+    restorer: str = "gpen, built in"
+    weights: Text
     weights_sha256: Sha256
+    detector: str | None = None
+    detector_sha256: str | None = None
+    parser: str | None = None
+    parser_sha256: str | None = None
+    background: str | None = None
+    background_sha256: str | None = None
 
 
 class PageSize(_Part):
@@ -73,24 +91,42 @@ class Find(_Part):
     restored: bool
     region: Region | None = None
 
+    def lies_within(self, page: PageSize) -> bool:
+        """Tell whether the region, if any, is a part of its page."""
+        x0, y0, x1, y1 = self.region or (0, 0, 0, 0)
+        return 0 <= x0 <= x1 <= page.width and 0 <= y0 <= y1 <= page.height
+
 
 class Record(_Part):
-    """A sidecar."""
+    """A sidecar. What has a default here wasn't written from the beginning."""
 
     kind: Literal["gpen-archive/sidecar"] = Field(alias="schema")
     schema_version: int = Field(ge=1, le=SCHEMA_VERSION)
-    software: str
+    software: Text
+    created_at: Moment
     identity: dict[str, str]
-    master: StoredFile
+    master: Master
     derivative: Derivative
     recipe: dict[str, Any]
     recipe_hash: Sha256
-    by_hand: ByHand
+    by_hand: ByHand = ByHand()
+    summary: str = ""
     engine: Engine
     device: str
     precision: str
     pages: tuple[PageSize, ...]
     faces: tuple[Find, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def faces_restored(self) -> int:
+        """How many faces were restored."""
+        return sum(face.restored for face in self.faces)
+
+    @property
+    def recipe_text(self) -> str:
+        """The recipe in one line."""
+        return json.dumps(self.recipe, sort_keys=True, ensure_ascii=False)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -104,39 +140,57 @@ class Record(_Part):
             raise ValueError("a restored face has no region")
         if any(not 0 <= face.page < len(self.pages) for face in self.faces):
             raise ValueError("a face is on no page")
+        if not all(face.lies_within(self.pages[face.page]) for face in self.faces):
+            raise ValueError("a face's region lies beyond its page")
         return self
 
     def regions(self, page: int) -> list[Region]:
         """Return the regions of a page outside which no sample was changed."""
-        return [face.region for face in self.faces if face.page == page and face.region]
+        return [
+            face.region
+            for face in self.faces
+            if face.page == page and face.restored and face.region
+        ]
 
 
-def read(sidecar: bytes) -> Record:
-    """Read a sidecar.
+def read(sidecar: bytes, *, name: str = "the sidecar") -> Record:
+    """Read a sidecar; errors call it by its name.
 
     Raises:
         OutputDamaged: it isn't one, or one of a version that isn't known here.
     """
     try:
         # Names of files may hold what pydantic's own JSON reader refuses.
-        return Record.model_validate(json.loads(sidecar))
+        content = json.loads(sidecar)
+        _require_known(content, name)
+        return Record.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
             for fault in error.errors(include_url=False, include_input=False)
         )
-        raise OutputDamaged(f"the sidecar doesn't say what it has to: {faults}") from error
+        raise OutputDamaged(f"{name} doesn't say what it has to: {faults}") from error
     except (ValueError, RecursionError) as error:
-        raise OutputDamaged(f"the sidecar is no JSON: {error}") from error
+        raise OutputDamaged(f"{name} is no JSON: {error}") from error
 
 
-def read_sealed(sidecar: bytes) -> Record:
+def read_sealed(sidecar: bytes, *, name: str = "the sidecar") -> Record:
     """Read a sidecar whose seal is whole; versions from before the seal are read without.
 
     Raises:
         OutputDamaged: the seal is broken or missing, or `read` can't read it.
     """
-    record, found = read(sidecar), check(sidecar)
+    record, found = read(sidecar, name=name), check(sidecar)
     if found is Seal.INTACT or (found is Seal.MISSING and record.schema_version < SEALED_SINCE):
         return record
-    raise OutputDamaged(f"the sidecar's seal is {found}: it was changed after it was written")
+    raise OutputDamaged(f"the seal of {name} is {found}: it was changed after it was written")
+
+
+def _require_known(content: object, name: str) -> None:
+    """Refuse a sidecar of a later version, whose fields may mean something else."""
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise OutputDamaged(
+            f"{name} has schema_version {version}, and this program knows those up to "
+            f"{SCHEMA_VERSION}: a later one has to read it"
+        )

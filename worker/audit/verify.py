@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobs.errors import OutputDamaged, Permanent, PhotoTooLarge, UnsafeKey
+from jobs.errors import (
+    OutputDamaged,
+    Permanent,
+    PhotoTooLarge,
+    Transient,
+    UnsafeKey,
+)
 from jobs.schema import sidecar_key
 from jobs.storage import ObjectStore
 from worker.audit import seal
@@ -80,7 +86,7 @@ def verify_all(
         quick: compare hashes only.
 
     Raises:
-        SourceMissing: the destination can't be listed.
+        SourceMissing: the destination can't be listed, or one of the places can be read any more.
     """
     for found in derivatives.list():
         key = found.key.removesuffix(_SIDECAR)
@@ -101,10 +107,9 @@ def verify(
     quick: bool = False,
 ) -> Verified:
     """Check one photo, by its derivative's key; the arguments are those of `verify_all`."""
-    try:
-        sidecar = derivatives.get(sidecar_key(key))
-    except Permanent as error:
-        return _unreadable(key, Result(Check.RECORD, Verdict.WRONG, str(error)))
+    sidecar, fault = _get(derivatives, sidecar_key(key))
+    if sidecar is None:
+        return _unreadable(key, Result(Check.RECORD, Verdict.WRONG, fault))
     try:
         record = read(sidecar)
     except OutputDamaged as error:
@@ -121,8 +126,8 @@ def verify(
         pixels = Result(Check.PIXELS, Verdict.NOT_CHECKED, "only hashes were compared (--quick)")
     else:
         pixels = _check_pixels(master, copy, record, max_pixels=max_pixels)
-    readable = Result(Check.RECORD, Verdict.FINE)
-    return Verified(key, (sealed, readable, of_derivative, of_master, pixels))
+    named = _check_name(derivatives, key, record)
+    return Verified(key, (sealed, named, of_derivative, of_master, pixels))
 
 
 def _check_seal(sidecar: bytes, version: int) -> Result:
@@ -135,14 +140,25 @@ def _check_seal(sidecar: bytes, version: int) -> Result:
     return Result(Check.SEAL, Verdict.WRONG, f"the seal is {found}: the sidecar was changed")
 
 
+def _check_name(store: ObjectStore, key: str, record: Record) -> Result:
+    """Compare where a sidecar was found with the derivative's name in it.
+
+    Folders around it aren't compared further than they are recorded: `restore` records the file's
+    name alone, and a job's folder may be looked at by itself.
+    """
+    recorded = record.derivative.key
+    if f"{store.url.rstrip('/')}/{key}".endswith(f"/{recorded}"):
+        return Result(Check.RECORD, Verdict.FINE)
+    return Result(Check.RECORD, Verdict.WRONG, f"the sidecar is that of {recorded!r}")
+
+
 def _check_file(
     check: Check, store: ObjectStore, key: str, recorded: StoredFile
 ) -> tuple[bytes | None, Result]:
     """Compare a file with what its sidecar says; return its bytes where they are the same."""
-    try:
-        data = store.get(key)
-    except Permanent as error:
-        return None, Result(check, Verdict.WRONG, str(error))
+    data, fault = _get(store, key)
+    if data is None:
+        return None, Result(check, Verdict.WRONG, fault)
     if len(data) != recorded.bytes:
         sizes = f"{len(data)} bytes, and the sidecar says {recorded.bytes}"
         return None, Result(check, Verdict.WRONG, f"the {check} has {sizes}")
@@ -177,6 +193,10 @@ def _difference(master: bytes, derivative: bytes, record: Record, *, max_pixels:
     after = decode(derivative, max_pixels=max_pixels).pages
     if len(before) != len(after):
         return f"the master has {len(before)} pages, the derivative {len(after)}"
+    if [(page.width, page.height) for page in record.pages] != [
+        (page.own.shape[1], page.own.shape[0]) for page in after
+    ]:
+        return "the derivative's pages have other sizes than were recorded"
     for number, (one, other) in enumerate(zip(before, after, strict=True)):
         difference = compare_pages(one, other, record.regions(number))
         if difference is None:
@@ -205,7 +225,26 @@ def _is_derivative(key: str) -> bool:
 
 
 def _is_there(store: ObjectStore, key: str) -> bool:
+    """Tell whether there is an object; where that can't be told, reading it says why."""
     try:
         return store.head(key) is not None
     except UnsafeKey:
         return False
+    except Transient:
+        store.check_readable()  # else it isn't this file alone
+        return True
+
+
+def _get(store: ObjectStore, key: str) -> tuple[bytes | None, str]:
+    """Return an object's bytes, or None and why they can't be had.
+
+    Raises:
+        SourceMissing: nothing of the store can be read any more.
+    """
+    try:
+        return store.get(key), ""
+    except Permanent as error:
+        return None, str(error)
+    except Transient as error:
+        store.check_readable()  # else it isn't this file alone
+        return None, str(error)

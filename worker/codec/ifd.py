@@ -6,7 +6,8 @@ write them back with types of their own choice, which loses rationals, signs and
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from worker.codec.stored import Stored
 
@@ -90,83 +91,133 @@ def follow(data: Stored, link_at: int, layout: Layout) -> int:
     return int(layout.offset.unpack(data[link_at:end])[0])
 
 
+@dataclass(slots=True)
+class Room:
+    """How many bytes may still be read: fields and directories that overlap must not multiply."""
+
+    left: int
+
+    @classmethod
+    def of(cls, data: Stored, *, shared: int = 0) -> Self:
+        """Return enough for every byte twice, as two fields may share a value, and some more."""
+        return cls(2 * len(data) + shared)
+
+    def take(self, size: int) -> bool:
+        """Tell whether there is room for so many bytes, and take them."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
 def unpack(
-    data: Stored, at: int, layout: Layout, *, depth: int = 1, longest: int | None = None
+    data: Stored,
+    at: int,
+    layout: Layout,
+    *,
+    longest: int | None = None,
+    room: Room | None = None,
 ) -> Table:
     """Read the directory at `at`, with those that it points to.
 
-    A field that lies outside the data is skipped; of a repeated one the first counts.
+    A field that lies outside the data is skipped; of a repeated one the first counts, and no
+    directory is read twice.
 
     Args:
         data: the file.
         at: where the directory lies.
         layout: how its numbers are stored.
-        depth: how many directories led here.
         longest: longer values are left empty, not read; None reads all.
+        room: is taken from; None for a room of its own.
 
     Raises:
-        DamagedError: the directory itself lies outside the data.
+        DamagedError: the directory itself lies outside the data, or there is no room for it.
     """
-    if at < _FIRST_POSSIBLE or at + layout.count.size > len(data):
-        raise DamagedError(f"a directory outside the data, at {at}")
-    table_at = at + layout.count.size
-    (number,) = layout.count.unpack(data[at:table_at])
-    link_at = table_at + number * layout.entry.size
-    if link_at > len(data):
-        raise DamagedError(f"a directory of {number} fields runs over the end")
-    fields: Directory = {}
-    skipped: set[int] = set()
-    room = len(data)  # a byte belongs to one field: overlapping ones must not multiply it
-    entries = layout.entry.iter_unpack(data[table_at:link_at])
-    for entry_end, (code, kind, count, inline) in zip(
-        range(table_at + layout.entry.size, link_at + 1, layout.entry.size), entries, strict=True
-    ):
-        value_at = entry_end - len(inline)
-        value: bytes | Directory | None
-        if code in _POINTERS:
-            value = _read_directory(data, value_at, layout, depth=depth, longest=longest)
-        else:
-            size = _SIZES.get(kind, 0) * count
-            value_at = value_at if size <= len(inline) else follow(data, value_at, layout)
-            value = None
-            if 0 < size <= room and value_at + size <= len(data):
-                read = longest is None or size <= longest
-                value = bytes(data[value_at : value_at + size]) if read else b""
-                room -= size
-        if value is None:
-            skipped.add(code)
-        else:
-            fields.setdefault(code, Field(code, kind, count, value, value_at))
-    return Table(fields, link_at, frozenset(skipped))
+    return _Tree(data, layout, longest, room or Room.of(data)).read(at, depth=1)
 
 
-def _read_directory(
-    data: Stored, link_at: int, layout: Layout, *, depth: int, longest: int | None
-) -> Directory | None:
-    if depth == _MAX_DEPTH:
-        return None
-    at = follow(data, link_at, layout)
-    try:
-        return unpack(data, at, layout, depth=depth + 1, longest=longest).fields
-    except DamagedError:
-        return None
+@dataclass(slots=True)
+class _Tree:
+    """A directory and those that it points to, while they are read."""
+
+    data: Stored
+    layout: Layout
+    longest: int | None
+    room: Room
+    seen: set[int] = field(default_factory=set)
+
+    def read(self, at: int, *, depth: int) -> Table:
+        """Read the directory at `at`, to which so many directories led, itself among them."""
+        self.seen.add(at)
+        table_at, link_at = self._find_table(at)
+        fields: Directory = {}
+        skipped: set[int] = set()
+        size = self.layout.entry.size
+        entries = self.layout.entry.iter_unpack(self.data[table_at:link_at])
+        ends = range(table_at + size, link_at + 1, size)
+        for end, (code, kind, count, inline) in zip(ends, entries, strict=True):
+            if code in fields or code in skipped:
+                continue
+            value_at = end - len(inline)
+            value: bytes | Directory | None
+            if code in _POINTERS:
+                value = self._read_directory(value_at, depth)
+            else:
+                size_bytes = _SIZES.get(kind, 0) * count
+                if size_bytes > len(inline):
+                    value_at = follow(self.data, value_at, self.layout)
+                value = self._read_value(value_at, size_bytes)
+            if value is None:
+                skipped.add(code)
+            else:
+                fields[code] = Field(code, kind, count, value, value_at)
+        return Table(fields, link_at, frozenset(skipped))
+
+    def _find_table(self, at: int) -> tuple[int, int]:
+        """Return where a directory's entries begin, and where they end."""
+        data, layout = self.data, self.layout
+        if at < _FIRST_POSSIBLE or at + layout.count.size > len(data):
+            raise DamagedError(f"a directory outside the data, at {at}")
+        table_at = at + layout.count.size
+        (number,) = layout.count.unpack(data[at:table_at])
+        link_at = table_at + number * layout.entry.size
+        if link_at > len(data):
+            raise DamagedError(f"a directory of {number} fields runs over the end")
+        if not self.room.take(link_at - at):
+            raise DamagedError(f"a directory of {number} fields lies over too many others")
+        return table_at, link_at
+
+    def _read_directory(self, link_at: int, depth: int) -> Directory | None:
+        at = follow(self.data, link_at, self.layout)
+        if depth == _MAX_DEPTH or at in self.seen:
+            return None
+        try:
+            return self.read(at, depth=depth + 1).fields
+        except DamagedError:
+            return None
+
+    def _read_value(self, at: int, size: int) -> bytes | None:
+        if size == 0 or at + size > len(self.data) or not self.room.take(size):
+            return None
+        is_wanted = self.longest is None or size <= self.longest
+        return bytes(self.data[at : at + size]) if is_wanted else b""
 
 
 def pack(fields: Iterable[Field], *, at: int, layout: Layout) -> bytes:
     """Write a directory that will lie at `at`: fields, a link of 0, values and sub-directories."""
-    ordered = sorted(fields, key=lambda field: field.code)
+    ordered = sorted(fields, key=lambda entry: entry.code)
     inline = layout.offset.size
     values_at = at + layout.count.size + len(ordered) * layout.entry.size + inline
     table, values = bytearray(layout.count.pack(len(ordered))), bytearray()
-    for field in ordered:
+    for entry in ordered:
         here = values_at + len(values)
-        kind, count, value = field.type, field.count, field.value
+        kind, count, value = entry.type, entry.count, entry.value
         if isinstance(value, bytes) and len(value) <= inline:
-            table += layout.entry.pack(field.code, kind, count, value)
+            table += layout.entry.pack(entry.code, kind, count, value)
             continue
         if not isinstance(value, bytes):
             kind, count = _LONG8 if layout.big else _LONG, 1
             value = pack(value.values(), at=here, layout=layout)
-        table += layout.entry.pack(field.code, kind, count, layout.offset.pack(here))
+        table += layout.entry.pack(entry.code, kind, count, layout.offset.pack(here))
         values += value + b"\0" * (len(value) % 2)
     return bytes(table + bytes(inline) + values)

@@ -4,6 +4,8 @@ from jobs.errors import PhotoCorrupt, PhotoTooLarge
 
 _BYTES_PER_PIXEL = 16  # four channels of 32 bits, not compressed
 _OVERHEAD_BYTES = 64 << 20
+MAX_PAGES = 4096
+"""Of one file: a page costs some time and memory even where it has a single pixel."""
 
 
 def check_file(size_bytes: int, *, max_pixels: int) -> None:
@@ -15,6 +17,16 @@ def check_file(size_bytes: int, *, max_pixels: int) -> None:
     limit = max_pixels * _BYTES_PER_PIXEL + _OVERHEAD_BYTES
     if size_bytes > limit:
         raise PhotoTooLarge(f"the file has {size_bytes} bytes; the limit is {limit}")
+
+
+def check_pages(number: int) -> None:
+    """Check that a file has no more than `MAX_PAGES` pages.
+
+    Raises:
+        PhotoTooLarge: it has.
+    """
+    if number > MAX_PAGES:
+        raise PhotoTooLarge(f"the file has more than {MAX_PAGES} pages")
 
 
 def check_pixels(width: int, height: int, *, max_pixels: int, taken: int = 0) -> int:

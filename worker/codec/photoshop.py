@@ -4,7 +4,6 @@ In: the block's bytes. Out: the same without some of its parts, or in PNG's way 
 Source: Adobe Photoshop File Formats Specification (2019), "Image Resource Blocks".
 """
 
-import re
 from collections.abc import Iterator, Set
 
 from worker.codec.photograph import Metadata
@@ -14,7 +13,6 @@ RESOLUTION = frozenset((0x03ED,))
 _IPTC = 0x0404
 _MARK = b"8BIM"
 _HEADER_BYTES = 7  # mark, number, length of the name
-_RAW_PROFILE = re.compile(rb"\s*[^\n]*\n\s*\d+\s*\n([0-9a-fA-F\s]*)")
 _LINE_DIGITS = 72
 
 
@@ -64,10 +62,11 @@ def write_raw_profile(name: bytes, data: bytes) -> bytes:
 
 def read_raw_profile(text: bytes) -> bytes | None:
     """Read what `write_raw_profile` writes; None for what isn't such a text."""
-    found = _RAW_PROFILE.fullmatch(text.lstrip(b"\n"))
-    if found is None:
+    _, _, numbered = text.lstrip().partition(b"\n")
+    length, _, digits = numbered.lstrip().partition(b"\n")
+    if not length.strip().isdigit():
         return None
     try:
-        return bytes.fromhex(found[1].decode("ascii")) or None
+        return bytes.fromhex(digits.decode("ascii")) or None
     except ValueError:
         return None

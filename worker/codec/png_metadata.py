@@ -29,17 +29,26 @@ _RAW_EXIF = {b"Raw profile type exif", b"Raw profile type APP1"}
 _RAW_IPTC = {b"Raw profile type iptc", b"Raw profile type 8bim"}
 _EXIF_MARK, _IPTC_MARK, _RESOURCE_MARK = b"Exif\0\0", b"\x1c", b"8BIM"
 _MAX_INFLATED_BYTES = 64 * 2**20
+"""Of all chunks of a file together."""
+_MOST_INFLATED = 1032  # times as many bytes: zlib's own bound
 _RESOLUTION_BYTES, _METRE = 9, 1
 
 
 @dataclass(slots=True)
 class _Found:
-    """What has been read so far; of anything that comes twice the first counts."""
+    """What has been read so far; of anything that comes twice the first counts.
 
-    profiles: list[bytes] = field(default_factory=list)
-    exifs: list[bytes] = field(default_factory=list)
-    packets: list[bytes] = field(default_factory=list)
-    resources: list[bytes] = field(default_factory=list)
+    Attributes:
+        exif: from a chunk of its own; one written as text counts where there is none.
+        room: how many bytes may still be inflated.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    exif_text: bytes | None = None
+    xmp: bytes | None = None
+    photoshop: bytes | None = None
+    room: int = _MAX_INFLATED_BYTES
     resolution: Resolution | None = None
     verbatim: list[Chunk] = field(default_factory=list)
 
@@ -65,64 +74,64 @@ def read_metadata(
             _read_chunk(kind, data, found)
         else:
             notes.append(f"a chunk {kind.decode('latin-1')!r} was left out")
-    icc = _first(found.profiles)
-    if icc == b"":
+    if found.icc == b"":
         notes.append("the ICC profile is damaged and was left out")
     return Metadata(
-        icc=icc or None,
-        exif=_first(found.exifs),
-        xmp=_first(found.packets),
-        photoshop=_first(found.resources),
+        icc=found.icc or None,
+        exif=found.exif_text if found.exif is None else found.exif,
+        xmp=found.xmp,
+        photoshop=found.photoshop,
         resolution=found.resolution,
         chunks=tuple(found.verbatim),
     )
 
 
 def _read_chunk(kind: bytes, data: bytes, found: _Found) -> None:
-    if kind == b"iCCP":
-        found.profiles.append(_inflate(data.partition(b"\0")[2][1:]))
-    elif kind == b"eXIf":
-        found.exifs.insert(0, data)
+    if kind == b"iCCP" and found.icc is None:
+        found.icc = _inflate(data.partition(b"\0")[2][1:], found)
+    elif kind == b"eXIf" and found.exif is None:
+        found.exif = data
     elif kind == b"pHYs" and len(data) == _RESOLUTION_BYTES:
         found.resolution = _read_resolution(data)
-
-
-def _first(values: list[bytes]) -> bytes | None:
-    return values[0] if values else None
 
 
 def _read_text_chunk(kind: bytes, data: bytes, found: _Found) -> None:
     """Take EXIF, IPTC and XMP out of texts; all others stay as they are."""
     keyword, _, rest = data.partition(b"\0")
     if kind == b"iTXt" and keyword == _XMP_KEYWORD:
-        found.packets += [text for text in [_read_long_text(rest)] if text]
+        found.xmp = found.xmp or _read_long_text(rest, found) or None
         return
     if keyword in _RAW_EXIF | _RAW_IPTC and kind != b"iTXt":
-        raw = photoshop.read_raw_profile(_inflate(rest[1:]) if kind == b"zTXt" else rest) or b""
+        text = _inflate(rest[1:], found) if kind == b"zTXt" else rest
+        raw = photoshop.read_raw_profile(text) or b""
         if keyword in _RAW_EXIF and raw.startswith(_EXIF_MARK):
-            found.exifs.append(raw)
+            found.exif_text = found.exif_text or raw
             return
         if keyword in _RAW_IPTC and raw.startswith((_IPTC_MARK, _RESOURCE_MARK)):
             block = raw if raw.startswith(_RESOURCE_MARK) else photoshop.wrap(raw)
-            found.resources.append(block)
+            found.photoshop = found.photoshop or block
             return
     found.verbatim.append((kind, data))
 
 
-def _read_long_text(rest: bytes) -> bytes:
+def _read_long_text(rest: bytes, found: _Found) -> bytes:
     """Return the text behind an iTXt chunk's keyword."""
     is_compressed = rest[:1] == b"\x01"
     text = rest[2:].split(b"\0", 2)[-1]
-    return _inflate(text) if is_compressed else text
+    return _inflate(text, found) if is_compressed else text
 
 
-def _inflate(packed: bytes) -> bytes:
-    """Return b"" for what is damaged or would become unreasonably large."""
+def _inflate(packed: bytes, found: _Found) -> bytes:
+    """Return b"" for what is damaged or for which the file's room doesn't suffice."""
+    if not found.room:  # which zlib would take for no limit
+        return b""
     unpacker = zlib.decompressobj()
     try:
-        unpacked = unpacker.decompress(packed, _MAX_INFLATED_BYTES)
+        unpacked = unpacker.decompress(packed, found.room)
     except zlib.error:
+        found.room -= min(len(packed) * _MOST_INFLATED, found.room)
         return b""
+    found.room -= len(unpacked)
     return unpacked if unpacker.eof else b""
 
 

@@ -11,8 +11,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffFileE
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
 from worker.codec import exif, ifd
 from worker.codec.header import PageHeader
-from worker.codec.ifd import DamagedError, Directory, Layout, Table
-from worker.codec.limits import check_pixels
+from worker.codec.ifd import DamagedError, Directory, Layout, Room, Table
+from worker.codec.limits import check_pages, check_pixels
 from worker.codec.native import ColourModel, name_special
 from worker.codec.photograph import Page, TiffStorage
 from worker.codec.stored import Stored, open_stored
@@ -42,6 +42,8 @@ _MODELS: dict[int, ColourModel] = {
     PHOTOMETRIC.CIELAB: ColourModel.LAB,
     PHOTOMETRIC.ICCLAB: ColourModel.LAB,
 }
+_SHARED_BYTES = 16 << 20
+"""What values may make beside the file's own bytes where pages share them, as one profile."""
 _MAX_DESCRIPTIVE_BYTES = 64  # of a value that a header is read for: numbers, not profiles
 
 
@@ -97,12 +99,14 @@ def _read_directories(data: Stored, *, longest: int | None = None) -> tuple[Layo
     layout, link_at = ifd.read_header(data)
     directories: list[Table] = []
     seen: set[int] = set()
+    room = Room.of(data, shared=_SHARED_BYTES)
     while at := ifd.follow(data, link_at, layout):
         if at in seen:
             raise PhotoCorrupt("the TIFF directories run in a circle")
         seen.add(at)
+        check_pages(len(seen))
         try:
-            table = ifd.unpack(data, at, layout, longest=longest)
+            table = ifd.unpack(data, at, layout, longest=longest, room=room)
         except DamagedError as error:
             raise PhotoTruncated(f"page {len(seen)} is missing: {error}") from error
         directories.append(table)

@@ -31,7 +31,7 @@ _PROFILE_HEADER_BYTES = 128
 _GRAY, _RGB = ColourModel.GRAY, ColourModel.RGB
 _MODELS = {1: _GRAY, 2: _GRAY, 3: _RGB, 4: _RGB}  # by the number of channels; what is over is alpha
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)([1-8])")
-_XMP_THUMBNAILS = re.compile(rb"<(x[am]p):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
+_XMP_THUMBNAILS = (b"xmp:Thumbnails>", b"xap:Thumbnails>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,28 @@ def _make_upright(
         icc = None
         notes.append("the ICC profile is damaged and was left out")
     if xmp is not None:
-        xmp = _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+        xmp = _drop_thumbnails(_XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
     if resources is not None:
         resources = photoshop.without(photoshop.THUMBNAILS, resources)
     upright = replace(
         stored, icc=icc, exif=block, xmp=xmp, photoshop=resources, resolution=resolution
     )
     return upright, told
+
+
+def _drop_thumbnails(xmp: bytes) -> bytes:
+    """Return XMP without its thumbnails, each from where it begins to the next end."""
+    for tag in _XMP_THUMBNAILS:
+        kept: list[bytes] = []
+        at = 0
+        while (start := xmp.find(b"<" + tag, at)) >= 0:
+            end = xmp.find(b"</" + tag, start)
+            if end < 0:
+                break
+            kept.append(xmp[at:start])
+            at = end + len(b"</" + tag)
+        xmp = b"".join([*kept, xmp[at:]])
+    return xmp
 
 
 def _is_profile(icc: bytes) -> bool:

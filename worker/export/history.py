@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 
 from jobs.schema import Failure, Job, sidecar_key
+from worker.audit.record import Record
 from worker.export import premis
 from worker.export.premis import Agent, Creator, Event, File, Relation
-from worker.export.record import Record
 from worker.provenance import sha256_of
 
 PROGRAM = "gpen-archive"
@@ -209,10 +209,19 @@ def _how(record: Record) -> str:
     }
     return "; ".join(
         [
-            "faces restored in a copy of the master, which was only read",
+            f"{_what(record)} a copy of the master, which was only read",
             f"recipe {record.recipe_hash} {record.recipe_text}",
             f"weights {engine.weights} SHA-256 {engine.weights_sha256}",
             *(f"{what} {name} SHA-256 {sha256}" for what, (name, sha256) in others.items() if name),
             f"on {record.device} in {record.precision}",
         ]
     )
+
+
+def _what(record: Record) -> str:
+    """Say what was done to the pixels."""
+    if record.faces_restored:
+        return "faces restored in"
+    if record.recipe.get("background_scale"):
+        return "no face, but the background restored in"
+    return "no face restored in"

@@ -15,12 +15,12 @@ from typing import assert_never
 from jobs.errors import DestinationUnusable, PhotoMissing
 from jobs.schema import Job, Photo, PhotoState
 from jobs.storage import ObjectStore
+from worker.audit.record import Record, StoredFile, read_sealed
 from worker.export import history
 from worker.export.bag import BagWriter, made_whole, validate
 from worker.export.errors import DeliveryMismatch
 from worker.export.history import Occasion, Packed
 from worker.export.names import Names
-from worker.export.record import FileRecord, Record, read_record
 from worker.provenance import sha256_of, software
 
 FAILURES = "metadata/failures.csv"
@@ -134,7 +134,7 @@ class _Packer:
         """Add derivative and sidecar, the master where asked for, and what PREMIS tells of them."""
         store = self._source.derivatives
         sidecar = _get(store, photo.sidecar_key, "the sidecar", photo)
-        record = read_record(sidecar, key=photo.key)
+        record = read_sealed(sidecar, name=f"the sidecar of {photo.key!r}")
         _require_about(record, photo)
         derivative = _get(store, photo.derivative_key, "the derivative", photo)
         _require_same(derivative, record.derivative, "the derivative", photo)
@@ -198,7 +198,7 @@ def _require_about(record: Record, photo: Photo) -> None:
         )
 
 
-def _require_same(data: bytes, told: FileRecord, what: str, photo: Photo) -> None:
+def _require_same(data: bytes, told: StoredFile, what: str, photo: Photo) -> None:
     found = sha256_of(data)
     if (found, len(data)) != (told.sha256, told.bytes):
         raise DeliveryMismatch(

@@ -29,6 +29,10 @@ def sidecar(master: bytes, derivative: bytes, key: str, **changes: object) -> di
         "schema_version": 1,
         "software": "gpen-archive 0.0.9",
         "created_at": "2026-07-01T08:30:00+00:00",
+        "identity": {
+            "master_sha256": hashlib.sha256(master).hexdigest(),
+            "recipe_hash": recipe.hash(),
+        },
         "master": {
             "key": key,
             "sha256": hashlib.sha256(master).hexdigest(),
@@ -43,6 +47,7 @@ def sidecar(master: bytes, derivative: bytes, key: str, **changes: object) -> di
         },
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe.hash(),
+        "by_hand": {},
         "summary": "1 of 2 finds restored",
         "engine": {
             "restorer": "gpen, built in",
@@ -56,7 +61,11 @@ def sidecar(master: bytes, derivative: bytes, key: str, **changes: object) -> di
         },
         "device": "cpu",
         "precision": "fp32",
-        "faces": [{"page": 0, "restored": True}, {"page": 0, "restored": False}],
+        "pages": [{"page": 0, "width": 30, "height": 40, "colour": "sRGB"}],
+        "faces": [
+            {"page": 0, "restored": True, "region": [4, 6, 20, 24]},
+            {"page": 0, "restored": False},
+        ],
         "notes": [],
         "worker": "w1",
         "attempt": 1,

@@ -301,7 +301,24 @@ def test_a_sidecar_about_another_photo_stops_the_export(album):
         album.pack()
 
 
-def test_a_later_sidecar_is_packed_as_it_is(album):
+def test_a_sidecar_of_a_version_that_is_not_known_stops_the_export(album):
+    album.wait("a.tif")
+    album.finish("a.tif", PNG, sealed(album, schema_version=3, faces="otherwise"))
+
+    with pytest.raises(OutputDamaged, match=r"'a\.tif' has schema_version 3, and .* up to 2"):
+        album.pack()
+    assert_nothing_is_left(album)
+
+
+def test_a_sidecar_from_before_summaries_is_packed(album):
+    album.wait("a.tif")
+    content = sidecar(album.masters.get("a.tif"), PNG, "a.tif")
+    del content["summary"], content["by_hand"]
+    album.finish("a.tif", PNG, json.dumps(content).encode())
+    assert album.pack().delivered == 1
+
+
+def test_fields_that_an_export_does_not_need_are_packed_as_they_are(album):
     album.wait("a.tif")
     album.finish("a.tif", PNG, sealed(album, schema_version=2, proof={"verdict": "identical"}))
     assert album.pack().delivered == 1

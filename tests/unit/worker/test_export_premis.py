@@ -149,6 +149,25 @@ def test_a_photo_without_faces_is_a_success_that_says_so(album):
     assert texts(creation, ".//p:eventOutcomeDetailNote")[0].startswith("no face was found")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "faces restored in a copy"),
+        ({"faces": []}, "no face restored in a copy"),
+        ({"faces": [{"page": 0, "restored": False}]}, "no face restored in a copy"),
+        (
+            {"faces": [], "recipe": {"background_scale": 2}},
+            "no face, but the background restored in a copy",
+        ),
+    ],
+)
+def test_no_face_is_said_to_be_restored_where_none_was(album, changes, said):
+    album.deliver("a.tif", **changes)
+    album.pack()
+    (detail,) = texts(event(album.premis("a.tif"), "creation"), ".//p:eventDetail")
+    assert detail.startswith(said)
+
+
 def test_a_failed_photo_is_a_creation_that_failed_for_a_reason(album):
     album.fail("box/b.tif", code="photo.truncated", message="it ends at 12 %")
     album.pack()

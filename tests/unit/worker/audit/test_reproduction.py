@@ -86,6 +86,28 @@ def test_pictures_of_other_sizes_have_no_distance():
     assert "sizes" in describe_difference(scan(), tiff(noise(0, (9, 8))), max_pixels=10_000)
 
 
+def test_samples_that_only_the_file_holds_are_compared_as_they_are():
+    samples = np.linspace(0, 1, 40 * 30, dtype=np.float32).reshape(40, 30)
+    other = samples.copy()
+    other[20, 10] = np.nextafter(other[20, 10], np.float32(2))  # far less than 1/65535
+    said = describe_difference(tiff(samples), tiff(other), max_pixels=10_000)
+    assert said.startswith("1 of 1200 samples differ, by 5.96")
+
+
+def test_transparency_is_compared_too():
+    samples = noise(0, (40, 30, 4))
+    other = samples.copy()
+    other[20, 10, 3] ^= 4
+    before, after = (tiff(one, extrasamples=["unassalpha"]) for one in (samples, other))
+    said = describe_difference(before, after, max_pixels=10_000)
+    assert said == "1 of 4800 samples differ, by 4 of 255 at most"
+
+
+def test_samples_of_another_kind_have_no_distance():
+    said = describe_difference(tiff(noise(0)), tiff(noise(0, dtype=np.uint16)), max_pixels=10_000)
+    assert "another kind" in said
+
+
 def test_another_engine_is_said_to_be_one(archive):
     key = archive.deliver("a.png", scan(), [RESTORED])
     other = replace(

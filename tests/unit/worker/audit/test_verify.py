@@ -4,8 +4,19 @@ import json
 import numpy as np
 import pytest
 
+from jobs.errors import SourceMissing, StoreUnavailable
 from jobs.recipe import Recipe
-from tests.unit.worker.audit.archive import RESTORED, Archive, fill, noise, scan, tiff
+from jobs.storage import DirectoryStore
+from jobs.testing import MemoryStore
+from tests.unit.worker.audit.archive import (
+    LEFT_ALONE,
+    RESTORED,
+    Archive,
+    fill,
+    noise,
+    scan,
+    tiff,
+)
 from worker.audit.seal import BLANK, seal
 from worker.audit.verify import Check, Verdict, verify, verify_all
 from worker.codec import decode, encode
@@ -129,9 +140,91 @@ def test_what_restore_wrote_under_a_name_of_its_own_is_found_too(archive, name):
     for suffix in ("", ".json"):
         stored = archive.derivatives.objects.pop(key + suffix)
         archive.derivatives.objects[name + suffix] = stored
+    reseal(archive, name, lambda content: content["derivative"].update(key=name))
     assert verdicts(archive, name) == FINE
     archive.derivatives.objects[f"{name}.json"] = b"{}"
     assert check_all(archive)[name].findings
+
+
+def test_pairs_of_two_photos_that_changed_places_are_found(archive):
+    one = archive.deliver("a.png", scan(), [RESTORED])
+    other = archive.deliver("box/a.png", scan(seed=1), [RESTORED])
+    objects = archive.derivatives.objects
+    for suffix in ("", ".json"):
+        objects[one + suffix], objects[other + suffix] = (
+            objects[other + suffix],
+            objects[one + suffix],
+        )
+    found = check_one(archive, one)[Check.RECORD]
+    assert found.verdict is Verdict.WRONG
+    assert "'box/a.restored.png'" in found.detail
+
+
+def test_a_folder_of_the_destination_can_be_looked_at_by_itself(archive, tmp_path):
+    archive.deliver("box/a.png", scan(), [RESTORED])
+    for key, data in archive.derivatives.objects.items():
+        (tmp_path / key).parent.mkdir(exist_ok=True)
+        (tmp_path / key).write_bytes(data)
+    (found,) = verify_all(DirectoryStore(tmp_path / "box"), archive.masters, max_pixels=10_000)
+    assert not found.findings
+
+
+def test_what_restore_wrote_into_a_folder_is_fine_from_above(archive):
+    key = archive.deliver("box/a.png", scan(), [RESTORED])
+    reseal(archive, key, lambda content: content["derivative"].update(key="a.restored.png"))
+    assert verdicts(archive, key) == FINE
+
+
+class FailingStore(MemoryStore):
+    """Can't read some of its objects, or nothing at all."""
+
+    def __init__(self, objects, *failing, gone=False):
+        super().__init__(objects)
+        self.failing, self.gone = failing, gone
+
+    def get(self, key):
+        self._require(key)
+        return super().get(key)
+
+    def head(self, key):
+        self._require(key)
+        return super().head(key)
+
+    def check_readable(self):
+        if self.gone:
+            raise SourceMissing("the disk is gone")
+
+    def _require(self, key):
+        if key in self.failing:
+            raise StoreUnavailable(f"can't read {key!r}: EIO")
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("a.png", Check.MASTER),
+        ("a.restored.png", Check.DERIVATIVE),
+        ("a.restored.png.json", Check.RECORD),
+    ],
+)
+def test_one_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(archive, name, check):
+    for key in ("a.png", "b.png"):
+        archive.deliver(key, scan(), [RESTORED])
+    archive.masters = FailingStore(archive.masters.objects, name)
+    archive.derivatives = FailingStore(archive.derivatives.objects, name)
+    found = check_one(archive, "a.restored.png")
+    assert found[check].verdict is Verdict.WRONG
+    assert "EIO" in found[check].detail
+    assert verdicts(archive, "b.restored.png") == FINE
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.restored.png"])
+def test_a_place_that_is_gone_as_a_whole_ends_the_audit(archive, name):
+    archive.deliver("a.png", scan(), [RESTORED])
+    archive.masters = FailingStore(archive.masters.objects, name, gone=True)
+    archive.derivatives = FailingStore(archive.derivatives.objects, name, gone=True)
+    with pytest.raises(SourceMissing, match="gone"):
+        check_all(archive)
 
 
 def test_files_of_others_are_passed_over(archive):
@@ -154,12 +247,16 @@ def test_a_sidecar_that_is_none_breaks_seal_and_record(archive, text):
     ("change", "word"),
     [
         (lambda s: s.pop("recipe"), "recipe"),
-        (lambda s: s.update(schema_version=3), "schema_version"),
+        (lambda s: s.update(schema_version=3, faces=1), "schema_version 3, and"),
         (lambda s: s.update(schema_version=0), "schema_version"),
         (lambda s: s["master"].update(sha256="f" * 64), "two masters"),
         (lambda s: s.update(recipe_hash="f" * 64), "two recipes"),
         (lambda s: s["faces"][0].pop("region"), "no region"),
         (lambda s: s["faces"][0].update(page=1), "no page"),
+        (lambda s: s["faces"][0].update(region=[-1, 0, 30, 40]), "beyond its page"),
+        (lambda s: s["faces"][0].update(region=[0, 0, 31, 40]), "beyond its page"),
+        (lambda s: s["faces"][0].update(region=[0, 0, 30, 10**9]), "beyond its page"),
+        (lambda s: s["faces"][0].update(region=[20, 0, 10, 40]), "beyond its page"),
     ],
 )
 def test_a_record_that_does_not_agree_with_itself_is_found(archive, change, word):
@@ -210,6 +307,21 @@ def test_inside_the_regions_anything_may_be(archive):
     key = archive.deliver("a.png", scan(), [RESTORED])
     forge(archive, key, flip(0, 10, 10))
     assert verdicts(archive, key) == FINE
+
+
+def test_the_region_of_a_face_that_was_left_alone_excuses_nothing(archive):
+    key = archive.deliver("a.png", scan(), [LEFT_ALONE])
+    forge(archive, key, flip(0, 10, 10))
+    reseal(archive, key, lambda content: content["faces"][0].update(region=[0, 0, 30, 40]))
+    assert verdicts(archive, key)[Check.PIXELS] is Verdict.WRONG
+
+
+def test_a_page_is_as_large_as_recorded(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    reseal(archive, key, lambda content: content["pages"][0].update(width=10**9))
+    result = check_one(archive, key)[Check.PIXELS]
+    assert result.verdict is Verdict.WRONG
+    assert "sizes" in result.detail
 
 
 def test_a_region_counts_on_its_own_page_only(archive):
