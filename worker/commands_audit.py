@@ -5,14 +5,12 @@ is a contract; a change of meaning raises `SCHEMA_VERSION`.
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -29,9 +27,9 @@ from worker.provenance import sha256_of, software
 from worker.reproduction import Reproduction, describe_difference, reproduce, weights_of
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
+from worker.terminal import output, plain
 
 SCHEMA_VERSION = 1
-_WIDTH_OF_A_PIPE = 160
 
 MastersOption = Annotated[
     str,
@@ -118,7 +116,7 @@ def reproduce_one(
         target.put_once(output.name, encoded.data, content_type=encoded.content_type)
     key = name.removesuffix(sidecar_key(""))
     if made.identical:
-        typer.echo(f"{_plain(key)}: identical, byte for byte ({record.derivative.sha256})")
+        typer.echo(f"{plain(key)}: identical, byte for byte ({record.derivative.sha256})")
         return
     for line in _differences(record, made, _stored(derivatives, key, record), worker):
         typer.echo(line)
@@ -173,7 +171,7 @@ class Report:
 
 
 def _print(report: Report) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    console = output()
     counts = Table("check", box=None, pad_edge=False)
     for verdict in Verdict:
         counts.add_column(verdict.value, justify="right")
@@ -184,7 +182,7 @@ def _print(report: Report) -> None:
         findings = Table("derivative", "check", "finding", box=None, pad_edge=False)
         for photo in report.findings:
             for found in photo.findings:
-                key, detail = Text(_plain(photo.derivative_key)), Text(_plain(found.detail))
+                key, detail = Text(plain(photo.derivative_key)), Text(plain(found.detail))
                 findings.add_row(key, found.check.value, detail)
         console.print()
         console.print(findings)
@@ -232,7 +230,7 @@ def _stored(derivatives: ObjectStore, key: str, record: Record) -> bytes | None:
 def _differences(
     record: Record, made: Reproduction, stored: bytes | None, worker: WorkerSettings
 ) -> Iterable[str]:
-    yield f"{_plain(record.derivative.key)}: differs"
+    yield f"{plain(record.derivative.key)}: differs"
     yield f"  then: {record.software} on {record.device} in {record.precision}"
     yield f"  now:  {software()} on {made.engine.device} in {made.engine.precision}"
     if made.changed:
@@ -242,8 +240,3 @@ def _differences(
     else:
         apart = describe_difference(stored, made.encoded.data, max_pixels=worker.max_pixels)
         yield f"  {apart}"
-
-
-def _plain(text: str) -> str:
-    """Return a name from outside without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)

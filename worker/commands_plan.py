@@ -4,7 +4,6 @@ Like all commands here it prints nothing but results and raises what goes wrong.
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ from worker.settings import WorkerSettings
 from worker.survey.measure import Measured, choose, measure
 from worker.survey.plan import Plan, survey
 from worker.survey.report import tables, to_json
+from worker.terminal import output
 
-_WIDTH_OF_A_PIPE = 160
 _clock = time.perf_counter
 
 
@@ -104,7 +103,7 @@ def _measure(made: Plan, count: int, *, store: ObjectStore, settings: WorkerSett
 
 
 def _print(made: Plan) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    console = output()
     for number, table in enumerate(tables(made)):
         if number:
             console.print()

@@ -35,9 +35,9 @@ from gpen_engine.weights import (
 )
 from jobs.errors import SourceMissing
 from worker.settings import WorkerSettings
+from worker.terminal import output, plain
 
 SCHEMA_VERSION = 1
-_WIDTH_OF_A_PIPE = 160
 _VERDICTS: dict[Verdict, str] = {
     Verdict.OK: "ok",
     Verdict.DAMAGED: "damaged, or another file than the published one",
@@ -79,8 +79,8 @@ def list_known(folder: FolderOption = None, as_json: JsonOption = False) -> None
         records = [_record(place, *row) for row in rows]
         typer.echo(_json(place, weights=records))
         return
-    _console().print(_known_table(rows))
-    typer.echo(f"The weights folder is {_plain(place)}.", err=True)
+    output().print(_known_table(rows))
+    typer.echo(f"The weights folder is {plain(place)}.", err=True)
 
 
 def fetch(
@@ -96,7 +96,7 @@ def fetch(
     for known in wanted:
         with _bar(known) as progress:
             path = download.fetch(known, place, progress=progress)
-        typer.echo(f"{_plain(path)}: {known.name}, {known.licence}")
+        typer.echo(f"{plain(path)}: {known.name}, {known.licence}")
 
 
 def verify(folder: FolderOption = None, as_json: JsonOption = False) -> None:
@@ -108,8 +108,8 @@ def verify(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     else:
         for file in files:
             name = f", {file.known.name}" if file.known else ""
-            typer.echo(f"{_plain(file.path.name)}: {_VERDICTS[file.verdict]}{name}")
-        typer.echo(f"{len(files)} files in {_plain(place)}", err=True)
+            typer.echo(f"{plain(file.path.name)}: {_VERDICTS[file.verdict]}{name}")
+        typer.echo(f"{len(files)} files in {plain(place)}", err=True)
     bad = [
         file.path.name for file in files if file.verdict in {Verdict.DAMAGED, Verdict.UNREADABLE}
     ]
@@ -129,7 +129,7 @@ def import_file(
     known = inventory.recognize(file)
     _agree(known, place, flag=accept_terms, settings=settings)
     path = inventory.adopt(file, place)
-    typer.echo(f"{_plain(path)}: {known.name}, {known.licence}")
+    typer.echo(f"{plain(path)}: {known.name}, {known.licence}")
 
 
 def _folder(given: Path | None) -> tuple[Path, WorkerSettings]:
@@ -237,12 +237,3 @@ def _file_record(file: Verified) -> dict[str, Any]:
 
 def _json(folder: Path, **parts: Sequence[dict[str, Any]]) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, "folder": str(folder), **parts}, indent=2)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
-
-
-def _plain(text: str | Path) -> str:
-    """Return a name from outside without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in str(text))

@@ -6,20 +6,17 @@ give way to ours is kept as `gpen:Master…`. There is no time in it: the same l
 docs/sidecar.md describes it. Source: IPTC Photo Metadata Standard 2025.1.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from worker.codec import Photograph
-from worker.xmp import MAX_PACKET_BYTES, NAMESPACES, Packet
+from worker.xmp import MAX_PACKET_BYTES, NAMESPACES, Packet, xml_text
 
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC NewsCodes, Digital Source Type: existing media, edited with a trained network."""
 JPEG_PACKET_BYTES = 65_502
 """The longest packet that fits a JPEG's one segment (XMP Specification, Part 3, 1.1.3)."""
-
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ def _packet(
 def _properties(label: Label, *, changed: bool) -> dict[str, str]:
     """Return what is said; of a page whose pixels are the master's no network is named."""
     properties = {
-        "gpen:MasterKey": _plain(label.master_key),
+        "gpen:MasterKey": xml_text(label.master_key),
         "gpen:MasterSha256": label.master_sha256,
         "gpen:RecipeHash": label.recipe_hash,
         "gpen:Restored": str(changed),
@@ -101,7 +98,7 @@ def _properties(label: Label, *, changed: bool) -> dict[str, str]:
         names, hashes = zip(*label.models, strict=True)
         properties |= {
             "Iptc4xmpExt:DigitalSourceType": COMPOSITE,
-            "Iptc4xmpExt:AISystemUsed": _plain(", ".join(names)),
+            "Iptc4xmpExt:AISystemUsed": xml_text(", ".join(names)),
             "Iptc4xmpExt:AISystemVersionUsed": ", ".join(f"sha256:{one}" for one in hashes),
         }
     return properties
@@ -109,7 +106,7 @@ def _properties(label: Label, *, changed: bool) -> dict[str, str]:
 
 def _reference(packet: Packet, label: Label) -> dict[str, str]:
     """Return the reference to the master, with the names that it has for itself."""
-    fields = {"stRef:filePath": _plain(label.master_key)}
+    fields = {"stRef:filePath": xml_text(label.master_key)}
     for field, name in (("documentID", "DocumentID"), ("instanceID", "InstanceID")):
         own = packet.text(f"xmpMM:{name}")
         if own is not None:
@@ -132,8 +129,3 @@ def _instance(label: Label, page: int) -> str:
     models = (sha256 for _, sha256 in label.models)
     content = "\n".join((label.master_sha256, label.recipe_hash, *models, str(page)))
     return f"xmp.iid:{uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACES['gpen'] + content)}"
-
-
-def _plain(text: str) -> str:
-    """Return what XML can hold: names of files may have characters that it can't."""
-    return _NOT_IN_XML.sub("\ufffd", text)

@@ -5,10 +5,13 @@ off. Out: a packet in UTF-8, the same bytes for the same content. What can't be 
 and that is said in `notes`. Source: XMP Specification, Part 1 (2012), sections 7.3 and 7.4.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from lxml import etree
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 MAX_PACKET_BYTES = 16 << 20
 NAMESPACES = {
@@ -130,6 +133,11 @@ class Packet:
     def _add(parent: etree._Element, name: str, *prefixes: str) -> etree._Element:
         declared = {prefix: NAMESPACES[prefix] for prefix in prefixes}
         return etree.SubElement(parent, _spelled(name), nsmap=declared)
+
+
+def xml_text(text: str) -> str:
+    """Return what XML can hold: names of files may have characters that it can't."""
+    return _NOT_IN_XML.sub("\ufffd", text)
 
 
 def _read(packet: bytes | None, notes: list[str]) -> etree._Element:

@@ -6,7 +6,6 @@ isn't in the document, and no event is without outcome, agent and file. Terms an
 are those of https://id.loc.gov/vocabulary/preservation.html.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,12 +13,13 @@ from importlib.resources import files as resources
 
 from lxml import etree
 
+from worker.xmp import xml_text
+
 NAMESPACE = "http://www.loc.gov/premis/v3"
 _LOCATION = "http://www.loc.gov/standards/premis/v3/premis.xsd"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _VOCABULARY = "http://id.loc.gov/vocabulary/preservation"
 _IDENTIFIER = "gpen-archive"
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Element = etree._Element
 
@@ -271,7 +271,7 @@ def _term(name: str, term: Term) -> Element:
 
 def _text(name: str, text: str) -> Element:
     element = _make(name)
-    element.text = _NOT_XML.sub("\ufffd", text)
+    element.text = xml_text(text)
     return element
 
 

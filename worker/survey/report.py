@@ -20,6 +20,7 @@ from worker.codec.native import ColourModel, name_special
 from worker.survey.headers import Surveyed
 from worker.survey.measure import Rate
 from worker.survey.plan import Plan
+from worker.terminal import plain
 
 SCHEMA_VERSION = 1
 _SHOWN = 5
@@ -161,7 +162,7 @@ def _totals(plan: Plan) -> Table:
     table = _facts()
     readable = plan.readable
     every = [page for photo in readable for page in pages(photo)]
-    table.add_row("source", Text(_plain(plan.source)))
+    table.add_row("source", Text(plain(plan.source)))
     table.add_row("photos", f"{len(plan.photos):,} in {_size(plan.photos)}")
     table.add_row(
         "readable", f"{len(readable):,} with {len(every):,} pages, {plan.megapixels:,.1f} MP"
@@ -201,9 +202,7 @@ def _samples(plan: Plan) -> Table:
 def _largest(plan: Plan) -> Table:
     table = _numbers("largest", "MP", "size")
     for photo in sorted(plan.readable, key=lambda photo: (-photo.megapixels, photo.key))[:_SHOWN]:
-        table.add_row(
-            Text(_plain(photo.key)), f"{photo.megapixels:,.1f}", decimal(photo.size_bytes)
-        )
+        table.add_row(Text(plain(photo.key)), f"{photo.megapixels:,.1f}", decimal(photo.size_bytes))
     return table
 
 
@@ -282,7 +281,7 @@ def _size(photos: Iterable[Surveyed]) -> str:
 
 def _some(keys: Iterable[str]) -> str:
     """Return the first of some names, and how many more there are."""
-    names = [_plain(key) for key in keys]
+    names = [plain(key) for key in keys]
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
@@ -294,8 +293,3 @@ def _duration(seconds: float) -> str:
     if whole < 2 * _HOUR_S:
         return f"{whole // _MINUTE_S} min"
     return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
-
-
-def _plain(text: str) -> str:
-    """Return a name from outside without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
