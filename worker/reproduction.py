@@ -14,7 +14,7 @@ from gpen_engine.weights import known_by_hash
 from jobs.errors import OutputNotReproducible
 from jobs.recipe import Recipe
 from worker.audit.record import Record
-from worker.codec import Encoded, Page, decode
+from worker.codec import Decode, Encoded, Limits, Page
 from worker.pipeline import Engine, process
 from worker.provenance import Master, identity, sha256_of
 from worker.stages import Stages
@@ -53,14 +53,17 @@ def weights_of(record: Record) -> str:
     return known.name
 
 
-def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -> Reproduction:
+def reproduce(
+    record: Record, data: bytes, engine: Engine, *, decode: Decode, limits: Limits
+) -> Reproduction:
     """Make a derivative again.
 
     Args:
         record: its sidecar.
         data: the master.
         engine: an engine with the recorded weights.
-        max_pixels: larger pictures are refused before they are decoded.
+        decode: decodes the master.
+        limits: larger pictures are refused before they are decoded.
 
     Raises:
         OutputNotReproducible: the master or the weights are others, the recipe isn't understood,
@@ -71,7 +74,7 @@ def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -
     _require_same(record, master, engine.identity)
     work = identity(master.sha256, recipe, engine.identity)
     derived = process(
-        decode(data, max_pixels=max_pixels // (recipe.background_scale or 1) ** 2),
+        decode(data, limits=limits.enlarged(recipe.background_scale or 1)),
         master,
         recipe,
         engine,
@@ -88,10 +91,10 @@ def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -
     )
 
 
-def describe_difference(stored: bytes, made: bytes, *, max_pixels: int) -> str:
+def describe_difference(stored: bytes, made: bytes, *, decode: Decode, limits: Limits) -> str:
     """Say how far the samples of two derivatives are apart."""
-    before = decode(stored, max_pixels=max_pixels).pages
-    after = decode(made, max_pixels=max_pixels).pages
+    before = decode(stored, limits=limits).pages
+    after = decode(made, limits=limits).pages
     if [page.pixels.shape for page in before] != [page.pixels.shape for page in after]:
         return "their pictures have other sizes"
     largest, differing, total = _distance(before, after)

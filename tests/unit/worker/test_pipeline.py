@@ -10,6 +10,8 @@ from jobs.errors import OutputConflict, PhotoMissing, PhotoTooLarge, WeightsUnav
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
 from tests.unit.worker.profiles import ADOBE, rgb_profile
+from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.pipeline import run
 from worker.stages import Stages
 
@@ -27,7 +29,8 @@ def work(bench, claim, *, max_pixels=1_000_000, stages=None):
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=bench.engine,
-        max_pixels=max_pixels,
+        decode=decode,
+        limits=Limits(max_pixels),
         stages=stages or Stages(),
     )
 
@@ -143,7 +146,8 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
                 masters=bench.masters,
                 derivatives=bench.derivatives,
                 engine=rival,
-                max_pixels=1_000_000,
+                decode=decode,
+                limits=Limits(1_000_000),
                 stages=Stages(),
             )
             return bench.engine.restore(image, treatment, protected=protected)
@@ -153,7 +157,8 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=Overtaken(),
-        max_pixels=1_000_000,
+        decode=decode,
+        limits=Limits(1_000_000),
         stages=Stages(),
     )
     assert outcome.derivative_key == "a.restored.png"

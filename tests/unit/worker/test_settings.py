@@ -11,7 +11,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("GPEN_LANES", "4")
     monkeypatch.setenv("GPEN_MAX_MEGAPIXELS", "1.5")
     settings = WorkerSettings.from_environment()
-    assert (settings.device, settings.lanes, settings.max_pixels) == ("cuda:1", 4, 1_500_000)
+    assert (settings.device, settings.lanes, settings.limits.max_pixels) == ("cuda:1", 4, 1_500_000)
 
 
 def test_two_workers_of_one_machine_have_different_names():

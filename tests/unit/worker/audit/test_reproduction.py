@@ -19,6 +19,7 @@ from tests.unit.worker.audit.archive import (
 )
 from worker.audit.record import read, read_sealed
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 from worker.reproduction import describe_difference, reproduce, weights_of
 
 
@@ -26,7 +27,7 @@ def again(archive, key, *pages, master=None, engine=None, record=None, max_pixel
     record = record or read_sealed(archive.sidecar(key))
     data = archive.masters.get(record.master.key) if master is None else master
     engine = engine or PageEngine([list(page) for page in pages])
-    return reproduce(record, data, engine, max_pixels=max_pixels)
+    return reproduce(record, data, engine, decode=decode, limits=Limits(max_pixels))
 
 
 def record_with(archive, key, **changes):
@@ -62,9 +63,11 @@ def test_other_pixels_are_another_derivative(archive):
     key = archive.deliver("a.png", scan(), [RESTORED])
     made = again(archive, key, [])
     assert not made.identical
-    said = describe_difference(archive.derivative(key), made.encoded.data, max_pixels=1_000_000)
+    said = describe_difference(
+        archive.derivative(key), made.encoded.data, decode=decode, limits=Limits(1_000_000)
+    )
     before, after = (
-        decode(data, max_pixels=1_000_000).pages[0].pixels.astype(int)
+        decode(data, limits=Limits(1_000_000)).pages[0].pixels.astype(int)
         for data in (archive.derivative(key), made.encoded.data)
     )
     apart = np.abs(before - after)
@@ -74,16 +77,18 @@ def test_other_pixels_are_another_derivative(archive):
 
 
 def test_a_difference_around_the_samples_is_told_from_one_in_them():
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     other = encode(
         photograph, [photograph.pages[0].pixels], output="png", jpeg_quality=95, software="x"
     )
-    said = describe_difference(scan(), other.data, max_pixels=10_000)
+    said = describe_difference(scan(), other.data, decode=decode, limits=Limits(10_000))
     assert "all samples are the same" in said
 
 
 def test_pictures_of_other_sizes_have_no_distance():
-    assert "sizes" in describe_difference(scan(), tiff(noise(0, (9, 8))), max_pixels=10_000)
+    assert "sizes" in describe_difference(
+        scan(), tiff(noise(0, (9, 8))), decode=decode, limits=Limits(10_000)
+    )
 
 
 def test_another_engine_is_said_to_be_one(archive):

@@ -9,6 +9,7 @@ from tests.unit.worker.audit.archive import RESTORED, Archive, fill, noise, scan
 from worker.audit.seal import BLANK, seal
 from worker.audit.verify import Check, Verdict, verify, verify_all
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 
 FINE = dict.fromkeys(Check, Verdict.FINE)
 
@@ -16,7 +17,9 @@ FINE = dict.fromkeys(Check, Verdict.FINE)
 def check_all(archive, *, masters=True, quick=False, max_pixels=1_000_000):
     """What was found, by derivative."""
     given = archive.masters if masters else None
-    found = verify_all(archive.derivatives, given, max_pixels=max_pixels, quick=quick)
+    found = verify_all(
+        archive.derivatives, given, decode=decode, limits=Limits(max_pixels), quick=quick
+    )
     return {one.derivative_key: one for one in found}
 
 
@@ -85,7 +88,9 @@ def test_a_thousand_flipped_bits_are_all_found():
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         store.objects[name] = bytes(damaged)
-        found = verify(key, archive.derivatives, archive.masters, max_pixels=1_000_000)
+        found = verify(
+            key, archive.derivatives, archive.masters, decode=decode, limits=Limits(1_000_000)
+        )
         if not found.findings:
             missed.append((name, bit))
         store.objects[name] = whole
@@ -181,7 +186,7 @@ def test_a_sidecar_from_before_the_seal_is_checked_for_the_rest(archive):
 def forge(archive, key, change):
     """Change a derivative's samples, and make the sidecar name the new bytes."""
     whole = archive.derivative(key)
-    photograph = decode(whole, max_pixels=1_000_000)
+    photograph = decode(whole, limits=Limits(1_000_000))
     images = [page.pixels.copy() for page in photograph.pages]
     change(images)
     forged = encode(photograph, images, output="same", jpeg_quality=95, software="x").data
@@ -256,5 +261,5 @@ def test_only_one_photo_is_in_hand_at_a_time(full_archive):
     store = full_archive.derivatives
     get = store.get
     store.get = lambda key: read.append(key) or get(key)
-    next(verify_all(store, None, max_pixels=1_000_000))
+    next(verify_all(store, None, decode=decode, limits=Limits(1_000_000)))
     assert len(read) == 2
