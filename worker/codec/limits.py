@@ -31,8 +31,8 @@ class Limits:
     file_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        least = min(self.max_pixels, self.max_bytes, self.max_pages, self.max_ratio)
-        if not least > 0:  # no number isn't above 0 either
+        most = (self.max_pixels, self.max_bytes, self.max_pages, self.max_ratio)
+        if not all(value > 0 for value in most):  # nor is what is no number
             raise ValueError(f"limits have to be above 0: {self}")
 
     def enlarged(self, scale: int) -> "Limits":

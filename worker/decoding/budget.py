@@ -17,5 +17,5 @@ class Budget:
     memory_bytes: int = 8 << 30
 
     def __post_init__(self) -> None:
-        if not min(self.seconds, self.memory_bytes) > 0:  # no number isn't above 0 either
+        if not (self.seconds > 0 and self.memory_bytes > 0):  # nor is what is no number
             raise ValueError(f"a budget has to be above 0: {self}")

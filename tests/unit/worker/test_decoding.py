@@ -23,7 +23,7 @@ from jobs.errors import (
 )
 from tests.unit.worker.codec_masters import MASTERS, photo, pillow
 from worker.codec import Limits, decode
-from worker.decoding import Budget, Decoder
+from worker.decoding import Budget, Decoder, wire
 
 LIMITS = Limits(100_000_000)
 CORPUS = Path(__file__).parents[4] / "shared/corpus/malformed"
@@ -203,6 +203,75 @@ def test_every_malformed_file_ends_within_30_s_and_a_gibibyte():
             direct = outcome(decode, data)
             assert outcome(decoder, data) == direct, path.name
             assert time.monotonic() - start < 30
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus isn't here")
+def test_a_bomb_that_passes_every_header_check_runs_into_the_limit_of_memory():
+    data = (CORPUS / "bomb_real_30000x30000_1bit.png").read_bytes()
+    limits = Limits(max_pixels=10**9, max_ratio=10**6)
+    with Decoder(Budget(30, 1 << 30)) as decoder:
+        with pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"):
+            decoder(data, limits=limits)
+        assert decoder(png(), limits=LIMITS).pages
+
+
+@pytest.mark.parametrize(("seconds", "memory"), [(0, 1), (-1, 1), (1, 0), (float("nan"), 1)])
+def test_no_part_of_a_budget_can_be_off(seconds, memory):
+    with pytest.raises(ValueError, match="above 0"):
+        Budget(seconds, memory)
+
+
+HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: None,
+        lambda message: [],
+        lambda message: ["Popen", "sh"],
+        lambda message: message[:-1],
+        lambda message: [*message, 1],
+        lambda message: replaced(message, "array", [["array", -1, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 1, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|O", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 40, 56]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", -40, -56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 10**30, 1, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", ["pixels"]),
+        lambda message: replaced(message, "enum", [["enum", "psd"]]),
+        lambda message: replaced(message, "fraction", [["fraction", 1, 0]]),
+        lambda message: replaced(message, "bytes", [["bytes", 0, 10**12]]),
+        lambda message: replaced(message, "Page", []),
+    ],
+)
+def test_what_a_child_says_is_checked_like_a_file(change):
+    message, packing = HONEST
+    block = memoryview(bytearray(packing.size_bytes))
+    assert wire.unpack(message, block, LIMITS).pages
+
+    with pytest.raises(wire.WireError):
+        wire.unpack(change(message), block, LIMITS)
+
+
+def test_more_pixels_than_were_allowed_are_not_taken():
+    message, packing = HONEST
+    with pytest.raises(wire.WireError, match="limit"):
+        wire.unpack(message, memoryview(bytearray(packing.size_bytes)), Limits(40 * 56 - 1))
+
+
+def replaced(message, tag, other):
+    """Return a message in which every value of a kind is another."""
+    if not isinstance(message, list):
+        return message
+    made = []
+    for item in message:
+        if isinstance(item, list) and item and item[0] == tag:
+            made += other
+        else:
+            made.append(replaced(item, tag, other))
+    return made
 
 
 def outcome(function, data):

@@ -18,7 +18,7 @@ from producer.exits import ExitCode
 from producer.options import with_recipe
 from producer.scan import Tally, scan
 from worker import commands_plan, exits
-from worker.codec import PageHeader
+from worker.codec import PageHeader, decode
 from worker.codec.limits import Limits
 from worker.survey.headers import Surveyed
 from worker.survey.plan import Plan, survey
@@ -257,6 +257,7 @@ def test_expected_bytes_follow_what_the_samples_took(bench):
         store=store,
         engine=bench.engine,
         recipe=made.recipe.model_copy(update={"weights": "a" * 64}),
+        decode=decode,
         limits=Limits(10**8),
     )
     made.take_in(sample)

@@ -66,9 +66,11 @@ def test_without_their_place_masters_are_not_checked_and_never_fine(full_archive
         assert found[Check.DERIVATIVE] is Verdict.FINE
 
 
-def test_a_quick_check_decodes_nothing(full_archive, monkeypatch):
-    monkeypatch.setattr("worker.audit.verify.decode", None)
-    found = verdicts(full_archive, "restored.restored.png", quick=True)
+def test_a_quick_check_decodes_nothing(full_archive):
+    key = "restored.restored.png"
+    given = full_archive.derivatives, full_archive.masters
+    verified = verify(key, *given, decode=None, limits=Limits(), quick=True)
+    found = {result.check: result.verdict for result in verified.results}
     assert found == FINE | {Check.PIXELS: Verdict.NOT_CHECKED}
 
 
