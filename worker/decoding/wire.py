@@ -71,7 +71,7 @@ def unpack(message: object, block: Block, limits: Limits) -> Photograph:
     """
     try:
         photograph = _unpack(message, Photograph, block)
-    except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
         raise WireError(f"not a photograph: {error}") from error
     assert isinstance(photograph, Photograph)  # noqa: S101 - `_unpack` returns what it is asked for
     _check(photograph, limits)
@@ -221,10 +221,10 @@ def _check(photograph: Photograph, limits: Limits) -> None:
     pages = photograph.pages
     if not 0 < len(pages) <= limits.max_pages:
         raise WireError(f"{len(pages)} pages")
-    if sum(page.pixels.shape[0] * page.pixels.shape[1] for page in pages) > limits.max_pixels:
-        raise WireError("more pixels than the limit")
     for page in pages:
         _check_page(page)
+    if sum(page.pixels.shape[0] * page.pixels.shape[1] for page in pages) > limits.max_pixels:
+        raise WireError("more pixels than the limit")
 
 
 def _check_page(page: Page) -> None:
