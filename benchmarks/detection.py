@@ -27,6 +27,7 @@ from gpen_engine.faces import Face, FacePolicy, Pixels
 from gpen_engine.select import refusals
 from jobs.errors import Permanent
 from worker.codec import decode
+from worker.codec.limits import Limits
 
 POLICY = FacePolicy()
 DOUBTFUL = 0.8
@@ -73,7 +74,7 @@ def count_by_eye(text: str) -> int | None:
 def pages(path: Path) -> list[Pixels]:
     """Return the pages of a file; none where it can't be read."""
     try:
-        return [page.pixels for page in decode(path.read_bytes(), max_pixels=MAX_PIXELS).pages]
+        return [page.pixels for page in decode(path.read_bytes(), limits=Limits(MAX_PIXELS)).pages]
     except Permanent:
         return []
 

@@ -25,6 +25,7 @@ from PIL import Image
 from benchmarks.measure import write_json
 from jobs.recipe import Recipe
 from jobs.storage import DirectoryStore
+from worker.codec.limits import Limits
 from worker.survey.plan import survey
 
 FILES = 10_000
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         make_archive(Path(folder), asked.files)
         store = DirectoryStore(Path(folder))
         heads = timed(lambda: read_heads(store))
-        headers = timed(lambda: survey(store, recipe=Recipe(), max_pixels=_MAX_PIXELS))
+        headers = timed(lambda: survey(store, recipe=Recipe(), limits=Limits(_MAX_PIXELS)))
     numbers = {
         "files": asked.files,
         "heads alone": heads,

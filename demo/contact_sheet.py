@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from worker.codec import decode
+from worker.codec.limits import Limits
 
 _CELL_PX = 220
 _GAP_PX = 12
@@ -48,8 +49,8 @@ def contact_sheet(photos: Sequence[Delivered], *, columns: int = 3) -> Image.Ima
 
 def _pairs(photo: Delivered) -> Iterator[tuple[str, Image.Image, Image.Image]]:
     sidecar = json.loads(photo.sidecar.read_text(encoding="utf-8"))
-    before = decode(photo.master.read_bytes(), max_pixels=_MAX_PIXELS).pages
-    after = decode(photo.derivative.read_bytes(), max_pixels=_MAX_PIXELS).pages
+    before = decode(photo.master.read_bytes(), limits=Limits(_MAX_PIXELS)).pages
+    after = decode(photo.derivative.read_bytes(), limits=Limits(_MAX_PIXELS)).pages
     for face in sidecar["faces"]:
         if face["restored"]:
             x0, y0, x1, y1 = face["region"]

@@ -48,6 +48,13 @@ class BrokerUnavailable(Transient):
     advice = "Check GPEN_BROKER_URL and that Valkey or Redis runs."
 
 
+class DecoderUnavailable(Transient):
+    """The process that decodes files can't be started."""
+
+    code = "decoder.unavailable"
+    advice = "Check free memory, and the limits on processes and open files; the log has its words."
+
+
 class WeightsUnavailable(Transient):
     """The recipe asks for weights that this worker doesn't hold."""
 
@@ -102,10 +109,24 @@ class PhotoCorrupt(Permanent):
 
 
 class PhotoTooLarge(Permanent):
-    """The picture has more pixels than this worker accepts."""
+    """The file has, or decoding it takes, more of something than this worker allows."""
 
     code = "photo.too_large"
-    advice = "If the size is genuine, raise GPEN_MAX_MEGAPIXELS on a worker with enough memory."
+    advice = "If the size is genuine, raise the limit that the message names, given the memory."
+
+
+class PhotoDecoderCrashed(Permanent):
+    """The decoder, which is a process of its own, died of this file."""
+
+    code = "photo.decoder_crashed"
+    advice = "Copy the master again from its source; if it is sound, report this with the file."
+
+
+class PhotoDecoderTimeout(Permanent):
+    """Decoding takes longer than it may."""
+
+    code = "photo.decoder_timeout"
+    advice = "If the file is sound and large, or the machine busy, raise GPEN_DECODE_S and retry."
 
 
 class PhotoCrashesWorker(Permanent):

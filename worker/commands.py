@@ -24,7 +24,7 @@ from jobs.schema import sidecar_key
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
-from worker.codec import decode
+from worker.decoding import Decoder
 from worker.pipeline import process
 from worker.provenance import Delivery, Master, identity, sha256_of, write_sidecar
 from worker.runtime import load_engine
@@ -91,12 +91,13 @@ def restore(
     source = Master.of(master.name, data)
     stages.begin("decode")
     scale = recipe.background_scale or 1
-    photograph = decode(data, max_pixels=worker.max_pixels // scale**2)
+    limits = worker.limits
+    with Decoder(worker.decode_budget) as decode:
+        photograph = decode(data, limits=limits.enlarged(scale))
+        mask = None if keep_mask is None else _read(keep_mask)
+        protected = None if mask is None else white_areas(decode(mask, limits=limits))
     by_hand: dict[str, object] = {"leave": treatment.faces.leave} if leave else {}
-    protected = None
-    if keep_mask is not None:
-        mask = _read(keep_mask)
-        protected = white_areas(decode(mask, max_pixels=worker.max_pixels))
+    if mask is not None:
         by_hand["keep_mask_sha256"] = sha256_of(mask)
     engine = load_engine(worker)
     known = weights.lower() == engine.identity.weights

@@ -22,6 +22,7 @@ from jobs.storage import ObjectStore, open_store
 from worker import options
 from worker.audit.record import Record, read_sealed
 from worker.audit.verify import Check, Verdict, Verified, verify_all
+from worker.decoding import Decoder
 from worker.exits import FINDINGS
 from worker.provenance import sha256_of, software
 from worker.reproduction import Reproduction, describe_difference, reproduce, weights_of
@@ -66,14 +67,11 @@ def verify(
     if originals is not None:
         originals.check_readable()
     report = Report()
-    report.add_all(
-        verify_all(
-            derivatives,
-            originals,
-            max_pixels=WorkerSettings.from_environment().max_pixels,
-            quick=quick,
+    worker = WorkerSettings.from_environment()
+    with Decoder(worker.decode_budget, ready=0 if quick else 1) as decode:
+        report.add_all(
+            verify_all(derivatives, originals, decode=decode, limits=worker.limits, quick=quick)
         )
-    )
     if not report.photos:
         raise SourceMissing(f"there is nothing to verify in {destination}: no derivative")
     if as_json:
@@ -110,7 +108,9 @@ def reproduce_one(
     target = None if output is None else _target(output, settings)
     master = open_store(masters, settings).get(record.master.key)
     worker = _settings_like(record, weights=weights, device=device, vram_limit=vram_limit)
-    made = reproduce(record, master, load_engine(worker), max_pixels=worker.max_pixels)
+    with Decoder(worker.decode_budget) as decode:
+        engine = load_engine(worker)
+        made = reproduce(record, master, engine, decode=decode, limits=worker.limits)
     if target is not None and output is not None:
         encoded = made.encoded
         target.put_once(output.name, encoded.data, content_type=encoded.content_type)
@@ -238,5 +238,8 @@ def _differences(
     if stored is None:
         yield "  the stored derivative is gone or damaged: samples weren't compared"
     else:
-        apart = describe_difference(stored, made.encoded.data, max_pixels=worker.max_pixels)
+        with Decoder(worker.decode_budget) as decode:
+            apart = describe_difference(
+                stored, made.encoded.data, decode=decode, limits=worker.limits
+            )
         yield f"  {apart}"

@@ -24,9 +24,10 @@ from jobs.recipe import Recipe
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
-from worker.codec import Page, decode
+from worker.codec import Page
 from worker.colour import page_colour
 from worker.comparison import Cell, Column, Row, Sheet, draw, scale_of, shown, surroundings
+from worker.decoding import Decoder
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
 from worker.treatment import treatment_of
@@ -218,7 +219,8 @@ def _open_target(path: Path) -> ObjectStore:
 def _pages(master: Path, worker: WorkerSettings) -> tuple[Page, ...]:
     original = master.resolve()
     data = open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
-    return decode(data, max_pixels=worker.max_pixels).pages
+    with Decoder(worker.decode_budget) as decode:
+        return decode(data, limits=worker.limits).pages
 
 
 def _png(comparison: Comparison, title: str) -> bytes:

@@ -17,6 +17,7 @@ from jobs.recipe import Recipe
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
+from worker.decoding import Decoder
 from worker.exits import NONE_DELIVERED, SOME_FAILED
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
@@ -73,7 +74,7 @@ def plan(
         made = survey(
             store,
             recipe=recipe,
-            max_pixels=settings.max_pixels,
+            limits=settings.limits,
             workers=workers,
             on_photo=step,
         )
@@ -90,13 +91,14 @@ def plan(
 def _measure(made: Plan, count: int, *, store: ObjectStore, settings: WorkerSettings) -> Measured:
     engine = load_engine(settings)
     chosen = choose(made.photos, count)
-    with _bar("measuring") as step:
+    with Decoder(settings.decode_budget) as decode, _bar("measuring") as step:
         return measure(
             chosen,
             store=store,
             engine=engine,
             recipe=made.recipe.model_copy(update={"weights": engine.identity.weights_sha256}),
-            max_pixels=settings.max_pixels,
+            decode=decode,
+            limits=settings.limits,
             on_photo=lambda: step(len(chosen) + 1),
             clock=_clock,
         )

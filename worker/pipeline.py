@@ -14,7 +14,7 @@ from jobs.recipe import Recipe
 from jobs.schema import Claim, Outcome, derivative_key, sidecar_key
 from jobs.storage import ObjectStore
 from worker.audit.untouched import is_same, prove
-from worker.codec import Page, Photograph, decode, encode, output_suffix
+from worker.codec import Decode, Limits, Page, Photograph, encode, output_suffix
 from worker.codec.limits import check_file
 from worker.colour import page_colour
 from worker.label import JPEG_PACKET_BYTES, Label, labelled
@@ -58,7 +58,8 @@ def run(
     masters: ObjectStore,
     derivatives: ObjectStore,
     engine: Engine,
-    max_pixels: int,
+    decode: Decode,
+    limits: Limits,
     stages: Stages,
 ) -> Outcome:
     """Restore one photo and store what comes of it.
@@ -68,7 +69,8 @@ def run(
         masters: where the master is; only read.
         derivatives: where derivative and sidecar go; never overwritten.
         engine: the engine, with the weights that the recipe names.
-        max_pixels: larger pictures are refused before they are decoded.
+        decode: decodes the master, whose bytes nobody vouches for.
+        limits: larger pictures are refused before they are decoded.
         stages: told of every stage as it begins.
 
     Raises:
@@ -80,12 +82,12 @@ def run(
     _require_weights(recipe, engine.identity)
 
     stages.begin("fetch")
-    data = _fetch(masters, claim.key, max_pixels=max_pixels)
+    data = _fetch(masters, claim.key, limits=limits)
     master = Master.of(claim.key, data)
 
     stages.begin("decode")
     scale = recipe.background_scale or 1
-    photograph = decode(data, max_pixels=max_pixels // scale**2)
+    photograph = decode(data, limits=limits.enlarged(scale))
     key = derivative_key(claim.key, output_suffix(photograph, recipe.output, scale=scale))
     work = identity(master.sha256, recipe, engine.identity)
     delivered = _delivered_before(derivatives, key, work)
@@ -187,11 +189,11 @@ def _is_changed(page: Page, restoration: Restoration) -> bool:
     return not is_same(page.pixels, restoration.image)
 
 
-def _fetch(masters: ObjectStore, key: str, *, max_pixels: int) -> bytes:
-    """Return a master's bytes, unless there are more than the largest picture could fill."""
+def _fetch(masters: ObjectStore, key: str, *, limits: Limits) -> bytes:
+    """Return a master's bytes, unless there are too many."""
     found = masters.head(key)
     if found is not None:
-        check_file(found.size_bytes, max_pixels=max_pixels)
+        check_file(found.size_bytes, limits=limits)
     return masters.get(key)
 
 

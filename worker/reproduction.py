@@ -17,7 +17,7 @@ from jobs.errors import OutputNotReproducible
 from jobs.recipe import Recipe
 from worker.audit.record import Record
 from worker.audit.untouched import compare
-from worker.codec import Encoded, Page, decode
+from worker.codec import Decode, Encoded, Limits, Page
 from worker.pipeline import Engine, process
 from worker.provenance import Master, identity, sha256_of
 from worker.stages import Stages
@@ -56,14 +56,17 @@ def weights_of(record: Record) -> str:
     return known.name
 
 
-def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -> Reproduction:
+def reproduce(
+    record: Record, data: bytes, engine: Engine, *, decode: Decode, limits: Limits
+) -> Reproduction:
     """Make a derivative again.
 
     Args:
         record: its sidecar.
         data: the master.
         engine: an engine with the recorded weights.
-        max_pixels: larger pictures are refused before they are decoded.
+        decode: decodes the master.
+        limits: larger pictures are refused before they are decoded.
 
     Raises:
         OutputNotReproducible: the master or the weights are others, the recipe isn't understood,
@@ -74,7 +77,7 @@ def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -
     _require_same(record, master, engine.identity)
     work = identity(master.sha256, recipe, engine.identity)
     derived = process(
-        decode(data, max_pixels=max_pixels // (recipe.background_scale or 1) ** 2),
+        decode(data, limits=limits.enlarged(recipe.background_scale or 1)),
         master,
         recipe,
         engine,
@@ -91,10 +94,10 @@ def reproduce(record: Record, data: bytes, engine: Engine, *, max_pixels: int) -
     )
 
 
-def describe_difference(stored: bytes, made: bytes, *, max_pixels: int) -> str:
+def describe_difference(stored: bytes, made: bytes, *, decode: Decode, limits: Limits) -> str:
     """Say how far the samples of two derivatives, transparency included, are apart."""
-    before = _layers(decode(stored, max_pixels=max_pixels).pages)
-    after = _layers(decode(made, max_pixels=max_pixels).pages)
+    before = _layers(decode(stored, limits=limits).pages)
+    after = _layers(decode(made, limits=limits).pages)
     if [_kind(layer) for layer in before] != [_kind(layer) for layer in after]:
         return "their pictures have other sizes, or samples of another kind"
     pairs = list(zip(before, after, strict=True))

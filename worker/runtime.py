@@ -9,6 +9,8 @@ from gpen_engine.weights import GPEN_TERMS
 from jobs.ledger import Ledger
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
+from worker.codec import Decode
+from worker.decoding import Decoder
 from worker.pipeline import Engine
 from worker.settings import WorkerSettings
 
@@ -21,6 +23,7 @@ class Runtime:
     worker: WorkerSettings
     ledger: Ledger
     engine: Engine
+    decode: Decode
     stores: dict[str, ObjectStore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,4 +64,10 @@ def build_runtime(settings: JobSettings, worker: WorkerSettings) -> Runtime:
     """
     ledger = Ledger(settings.database_url.get_secret_value())
     ledger.check()
-    return Runtime(settings=settings, worker=worker, ledger=ledger, engine=load_engine(worker))
+    return Runtime(
+        settings=settings,
+        worker=worker,
+        ledger=ledger,
+        engine=load_engine(worker),
+        decode=Decoder(worker.decode_budget, ready=worker.lanes),
+    )

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gpen_engine.weights import default_folder
 from jobs.errors import SettingsInvalid
 from jobs.settings import describe
+from worker.codec import Limits
+from worker.decoding import Budget
 
 
 class WorkerSettings(BaseSettings):
@@ -28,13 +30,24 @@ class WorkerSettings(BaseSettings):
     face_cache: Path | None = None
     face_cache_limit: ByteSize = Field(default=ByteSize(4 << 30), gt=0)
     lanes: int = Field(default=2, ge=1)
-    max_megapixels: float = Field(default=300.0, gt=0)
+    max_megapixels: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    max_bytes: ByteSize = Field(default=ByteSize(4 << 30), gt=0)
+    max_pages: int = Field(default=1000, gt=0)
+    max_ratio: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
+    decode_s: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    decode_memory: ByteSize = Field(default=ByteSize(8 << 30), gt=0)
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     @property
-    def max_pixels(self) -> int:
-        """Pixels of the largest picture that is decoded."""
-        return int(self.max_megapixels * 1_000_000)
+    def limits(self) -> Limits:
+        """How much a file may have that is decoded."""
+        pixels = max(1, int(self.max_megapixels * 1_000_000))
+        return Limits(pixels, self.max_bytes, self.max_pages, self.max_ratio)
+
+    @property
+    def decode_budget(self) -> Budget:
+        """What decoding one file may take."""
+        return Budget(seconds=self.decode_s, memory_bytes=self.decode_memory)
 
     @classmethod
     def from_environment(cls, **given: object) -> "WorkerSettings":

@@ -82,7 +82,8 @@ def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
         masters=runtime.store(claim.job.source),
         derivatives=runtime.store(claim.job.destination),
         engine=runtime.engine,
-        max_pixels=runtime.worker.max_pixels,
+        decode=runtime.decode,
+        limits=runtime.worker.limits,
         stages=stages,
     )
     runtime.ledger.succeed(claim, outcome)

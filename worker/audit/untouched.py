@@ -5,6 +5,7 @@ error before anything is stored. The samples of the files are compared, all of t
 own depth. The derivative is decoded again for it: its bytes are what is proved.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from gpen_engine import Restoration
 from gpen_engine.faces import Region
 from jobs.errors import OutputUnfaithful, Permanent
-from worker.codec import Encoded, Page, Photograph, decode
+from worker.codec import Encoded, Limits, Page, Photograph, decode
 from worker.codec.settle import own_samples, stores_alike
 
 LOSSY = "image/jpeg"
@@ -158,9 +159,10 @@ def is_same(before: NDArray[Any], after: NDArray[Any]) -> bool:
 
 
 def _decode(encoded: Encoded, restorations: Sequence[Restoration]) -> tuple[Page, ...]:
-    """Decode a derivative as anybody would, without a limit: a page's tiles may exceed it."""
+    """Decode a derivative as anybody would; ours may unfold to anything, and so may its tiles."""
+    limits = Limits(sys.maxsize, max(1, len(encoded.data)), len(restorations) + 1, math.inf)
     try:
-        pages = decode(encoded.data, max_pixels=sys.maxsize).pages
+        pages = decode(encoded.data, limits=limits).pages
     except Permanent as error:
         raise OutputUnfaithful(f"the encoded derivative can't be decoded: {error}") from error
     if len(pages) != len(restorations):

@@ -22,7 +22,7 @@ from worker.audit import seal
 from worker.audit.record import SEALED_SINCE, Record, StoredFile, read
 from worker.audit.seal import Seal
 from worker.audit.untouched import BACKGROUND_REASON, LOSSY, LOSSY_REASON, compare_pages
-from worker.codec import decode
+from worker.codec import Decode, Limits
 
 _SIDECAR = ".json"
 _OURS = re.compile(r"\.restored\.[^/]*\Z", re.IGNORECASE)
@@ -74,7 +74,8 @@ def verify_all(
     derivatives: ObjectStore,
     masters: ObjectStore | None,
     *,
-    max_pixels: int,
+    decode: Decode,
+    limits: Limits,
     quick: bool = False,
 ) -> Iterator[Verified]:
     """Check every photo of a destination; what isn't a derivative or sidecar is passed over.
@@ -82,7 +83,8 @@ def verify_all(
     Args:
         derivatives: the destination.
         masters: where the masters are, None where that isn't known.
-        max_pixels: larger pictures aren't decoded.
+        decode: decodes what is stored, which somebody may have changed.
+        limits: larger pictures aren't decoded.
         quick: compare hashes only.
 
     Raises:
@@ -92,7 +94,7 @@ def verify_all(
         key = found.key.removesuffix(_SIDECAR)
         if key != found.key:
             if _is_derivative(key) or (_PICTURE.search(key) and _is_there(derivatives, key)):
-                yield verify(key, derivatives, masters, max_pixels=max_pixels, quick=quick)
+                yield verify(key, derivatives, masters, decode=decode, limits=limits, quick=quick)
         elif _is_derivative(key) and not _is_there(derivatives, sidecar_key(key)):
             alone = Result(Check.RECORD, Verdict.WRONG, "the derivative has no sidecar")
             yield _unreadable(key, alone)
@@ -103,7 +105,8 @@ def verify(
     derivatives: ObjectStore,
     masters: ObjectStore | None,
     *,
-    max_pixels: int,
+    decode: Decode,
+    limits: Limits,
     quick: bool = False,
 ) -> Verified:
     """Check one photo, by its derivative's key; the arguments are those of `verify_all`."""
@@ -125,7 +128,7 @@ def verify(
     if quick:
         pixels = Result(Check.PIXELS, Verdict.NOT_CHECKED, "only hashes were compared (--quick)")
     else:
-        pixels = _check_pixels(master, copy, record, max_pixels=max_pixels)
+        pixels = _check_pixels(master, copy, record, decode=decode, limits=limits)
     named = _check_name(derivatives, key, record)
     return Verified(key, (sealed, named, of_derivative, of_master, pixels))
 
@@ -168,7 +171,12 @@ def _check_file(
 
 
 def _check_pixels(
-    master: bytes | None, derivative: bytes | None, record: Record, *, max_pixels: int
+    master: bytes | None,
+    derivative: bytes | None,
+    record: Record,
+    *,
+    decode: Decode,
+    limits: Limits,
 ) -> Result:
     """Compare the samples outside the recorded regions at their own depth."""
     if record.derivative.content_type == LOSSY:
@@ -179,7 +187,7 @@ def _check_pixels(
         why = "master and derivative have both to be there and whole"
         return Result(Check.PIXELS, Verdict.NOT_CHECKED, why)
     try:
-        fault = _difference(master, derivative, record, max_pixels=max_pixels)
+        fault = _difference(master, derivative, record, decode=decode, limits=limits)
     except PhotoTooLarge as error:
         return Result(Check.PIXELS, Verdict.NOT_CHECKED, str(error))
     except Permanent as error:
@@ -187,10 +195,12 @@ def _check_pixels(
     return Result(Check.PIXELS, Verdict.WRONG if fault else Verdict.FINE, fault)
 
 
-def _difference(master: bytes, derivative: bytes, record: Record, *, max_pixels: int) -> str:
+def _difference(
+    master: bytes, derivative: bytes, record: Record, *, decode: Decode, limits: Limits
+) -> str:
     """Return in words how two files differ outside the regions, nothing where they don't."""
-    before = decode(master, max_pixels=max_pixels).pages
-    after = decode(derivative, max_pixels=max_pixels).pages
+    before = decode(master, limits=limits).pages
+    after = decode(derivative, limits=limits).pages
     if len(before) != len(after):
         return f"the master has {len(before)} pages, the derivative {len(after)}"
     if [(page.width, page.height) for page in record.pages] != [

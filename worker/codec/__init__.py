@@ -5,16 +5,19 @@ restored pixels; `read_header` tells what `decode` would meet. None touches a di
 they raise only photo errors of `jobs.errors`.
 """
 
-from worker.codec.decode import decode, read_header
+from worker.codec.decode import Decode, decode, read_header
 from worker.codec.encode import encode, output_suffix
 from worker.codec.header import Header, PageHeader
+from worker.codec.limits import Limits
 from worker.codec.photograph import Container, Encoded, Page, Photograph
 from worker.codec.settle import own_samples, stores_alike
 
 __all__ = [
     "Container",
+    "Decode",
     "Encoded",
     "Header",
+    "Limits",
     "Page",
     "PageHeader",
     "Photograph",

@@ -5,6 +5,7 @@ The content decides the kind, never the name. What a decoder raises is translate
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from jobs.errors import (
     JobError,
@@ -16,6 +17,7 @@ from jobs.errors import (
 )
 from worker.codec import heif, jp2, jpeg, png, raster, tiff_reader
 from worker.codec.header import Header, PageHeader
+from worker.codec.limits import Limits
 from worker.codec.photograph import Container, Page, Photograph
 from worker.codec.stored import Stored
 
@@ -36,44 +38,54 @@ _ANY_BRANDS = {b"mif1", b"msf1", b"miaf"}
 _MOST_BRANDS_BYTES = 256
 
 
-def decode(data: bytes, *, max_pixels: int) -> Photograph:
+class Decode(Protocol):
+    """Decodes a file, here or in a child process: what masters go through."""
+
+    def __call__(self, data: bytes, *, limits: Limits) -> Photograph:
+        """Do what `decode` does, and raise what it raises."""
+        ...
+
+
+def decode(data: bytes, *, limits: Limits) -> Photograph:
     """Decode a file.
 
     Args:
         data: the whole file.
-        max_pixels: the most that all its pages together may have; asked before decoding.
+        limits: the most that it may have; asked before decoding.
 
     Raises:
         PhotoEmpty: no bytes.
         PhotoUnsupported: not a picture, or of a kind that can't be restored faithfully.
         PhotoTruncated: the file ends before the picture does.
         PhotoCorrupt: the content is damaged.
-        PhotoTooLarge: more pixels than `max_pixels`, or than memory holds.
+        PhotoTooLarge: more of something than `limits` say, or than memory holds.
     """
+    limits = limits.of_file(len(data))
     container = _tell_container(data)
     notes: list[str] = []
     with _translated(container):
-        pages = _read_pages(data, container, max_pixels=max_pixels, notes=notes)
+        pages = _read_pages(data, container, limits=limits, notes=notes)
     return Photograph(container, pages, tuple(dict.fromkeys(notes)))
 
 
-def read_header(data: Stored, *, max_pixels: int) -> Header:
+def read_header(data: Stored, *, limits: Limits) -> Header:
     """Read a file's header, and check of it all that can be told without its samples.
 
     Args:
         data: the file, of which only a part is looked at.
-        max_pixels: as for `decode`.
+        limits: as for `decode`.
 
     Raises:
         PhotoEmpty: no bytes.
         PhotoUnsupported: not a picture, or of a kind that can't be restored faithfully.
         PhotoTruncated: the file ends before the picture does.
         PhotoCorrupt: the header is damaged.
-        PhotoTooLarge: more pixels than `max_pixels`.
+        PhotoTooLarge: more of something than `limits` say.
     """
+    limits = limits.of_file(len(data))
     container = _tell_container(data)
     with _translated(container):
-        return Header(container, _read_page_headers(data, container, max_pixels=max_pixels))
+        return Header(container, _read_page_headers(data, container, limits=limits))
 
 
 @contextmanager
@@ -84,7 +96,9 @@ def _translated(container: Container) -> Iterator[None]:
     except JobError:
         raise
     except MemoryError as error:
-        raise PhotoTooLarge("decoding needs more memory than this worker has") from error
+        raise PhotoTooLarge(
+            "decoding takes more memory than it may (GPEN_DECODE_MEMORY)"
+        ) from error
     except Exception as error:
         if "truncated" in str(error):
             raise PhotoTruncated(f"the {container} decoder says: {error}") from error
@@ -120,34 +134,34 @@ def _read_brands(data: Stored) -> set[bytes]:
 
 
 def _read_pages(
-    data: bytes, container: Container, *, max_pixels: int, notes: list[str]
+    data: bytes, container: Container, *, limits: Limits, notes: list[str]
 ) -> tuple[Page, ...]:
     if container is Container.TIFF:
-        return tiff_reader.read(data, max_pixels=max_pixels, notes=notes)
+        return tiff_reader.read(data, limits=limits, notes=notes)
     if container is Container.JPEG:
-        return (jpeg.read(data, max_pixels=max_pixels, notes=notes),)
+        return (jpeg.read(data, limits=limits, notes=notes),)
     if container is Container.PNG:
-        return (png.read(data, max_pixels=max_pixels, notes=notes),)
+        return (png.read(data, limits=limits, notes=notes),)
     if container is Container.JP2:
-        return (jp2.read(data, max_pixels=max_pixels, notes=notes),)
+        return (jp2.read(data, limits=limits, notes=notes),)
     if container is Container.HEIC:
         raster.check_complete(data, container)
-        return (heif.read(data, max_pixels=max_pixels, notes=notes),)
-    return (raster.read(data, container=container, max_pixels=max_pixels, notes=notes),)
+        return (heif.read(data, limits=limits, notes=notes),)
+    return (raster.read(data, container=container, limits=limits, notes=notes),)
 
 
 def _read_page_headers(
-    data: Stored, container: Container, *, max_pixels: int
+    data: Stored, container: Container, *, limits: Limits
 ) -> tuple[PageHeader, ...]:
     if container is Container.TIFF:
-        return tiff_reader.read_header(data, max_pixels=max_pixels)
+        return tiff_reader.read_header(data, limits=limits)
     if container is Container.JPEG:
-        return (jpeg.read_header(data, max_pixels=max_pixels),)
+        return (jpeg.read_header(data, limits=limits),)
     if container is Container.PNG:
-        return (png.read_header(data, max_pixels=max_pixels),)
+        return (png.read_header(data, limits=limits),)
     if container is Container.JP2:
-        return (jp2.read_header(data, max_pixels=max_pixels),)
+        return (jp2.read_header(data, limits=limits),)
     if container is Container.HEIC:
         raster.check_complete(data, container)
-        return (heif.read_header(bytes(data[:]), max_pixels=max_pixels),)
-    return (raster.read_header(data, container=container, max_pixels=max_pixels),)
+        return (heif.read_header(bytes(data[:]), limits=limits),)
+    return (raster.read_header(data, container=container, limits=limits),)

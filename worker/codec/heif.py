@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
 from worker.codec.header import PageHeader
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import AlphaKind, Metadata, Page
 from worker.codec.upright import Reading, make_page
 
@@ -23,9 +23,9 @@ _PREMULTIPLIED = "RGBa"
 _WHOLE_BYTE = 8
 
 
-def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
     """Decode the primary picture of a file."""
-    file, mode = _open(data, max_pixels=max_pixels)
+    file, mode = _open(data, limits=limits)
     if len(file) > 1:
         notes.append(f"the file holds {len(file)} pictures; only the primary one was kept")
     bits = file.info["bit_depth"]
@@ -43,9 +43,9 @@ def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
     )
 
 
-def read_header(data: bytes, *, max_pixels: int) -> PageHeader:
+def read_header(data: bytes, *, limits: Limits) -> PageHeader:
     """Read a file's properties."""
-    file, mode = _open(data, max_pixels=max_pixels)
+    file, mode = _open(data, limits=limits)
     return PageHeader(
         width=file.size[0],
         height=file.size[1],
@@ -57,9 +57,9 @@ def read_header(data: bytes, *, max_pixels: int) -> PageHeader:
     )
 
 
-def _open(data: bytes, *, max_pixels: int) -> tuple[pillow_heif.HeifFile, str]:
+def _open(data: bytes, *, limits: Limits) -> tuple[pillow_heif.HeifFile, str]:
     file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False)
-    check_pixels(*file.size, max_pixels=max_pixels)
+    check_pixels(*file.size, limits=limits)
     mode = _I16.get(file.mode, file.mode)
     if mode not in _MODES:
         raise PhotoUnsupported(f"HEIC of kind {file.mode} isn't supported")

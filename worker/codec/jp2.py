@@ -17,7 +17,7 @@ from worker.codec import jp2_boxes
 from worker.codec.conversion import Scaled, widen
 from worker.codec.header import PageHeader
 from worker.codec.jp2_boxes import Box
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import Jp2Storage, Metadata, Page
 from worker.codec.stored import Stored
 from worker.codec.upright import Reading, make_page, read_exif
@@ -67,11 +67,11 @@ def read_size(codestream: bytes) -> Size | None:
     return Size(right - left, bottom - top, components[::_COMPONENT_BYTES], spacings)
 
 
-def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
     """Decode a file."""
     boxes: list[Box] = [] if data.startswith(START) else list(jp2_boxes.split(data))
     codestream = jp2_boxes.find(boxes, jp2_boxes.CODESTREAM) if boxes else data
-    size = _check(codestream, boxes, max_pixels=max_pixels)
+    size = _check(codestream, boxes, limits=limits)
     if not codestream.rstrip(b"\0").endswith(_END):
         raise PhotoTruncated("the JPEG 2000 data ends before its end marker")
     samples: NDArray[Any] = np.atleast_3d(imagecodecs.jpeg2k_decode(codestream))
@@ -87,12 +87,12 @@ def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
     return make_page(samples, metadata, notes=notes, reading=reading)
 
 
-def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
+def read_header(data: Stored, *, limits: Limits) -> PageHeader:
     """Read the boxes and the codestream's own header."""
     is_bare = bytes(data[: len(START)]) == START
     boxes = [] if is_bare else list(jp2_boxes.split(data, longest=_HEADER_BYTES))
     start = bytes(data[:_HEADER_BYTES]) if is_bare else jp2_boxes.find(boxes, jp2_boxes.CODESTREAM)
-    size = _check(start, boxes, max_pixels=max_pixels)
+    size = _check(start, boxes, limits=limits)
     metadata = jp2_boxes.read_metadata(boxes)
     _, orientation, resolution = read_exif(metadata, [])
     colours = 1 if len(size.depths) < _RGB_CHANNELS else _RGB_CHANNELS
@@ -111,12 +111,12 @@ def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
     )
 
 
-def _check(codestream: bytes, boxes: list[Box], *, max_pixels: int) -> Size:
+def _check(codestream: bytes, boxes: list[Box], *, limits: Limits) -> Size:
     """Check what can be told without the samples."""
     size = read_size(codestream)
     if size is None:
         raise PhotoCorrupt("the JPEG 2000 file has no picture")
-    check_pixels(size.width, size.height, max_pixels=max_pixels)
+    check_pixels(size.width, size.height, limits=limits)
     if boxes and jp2_boxes.read_side_px(boxes) != (size.height, size.width):
         raise PhotoCorrupt("the JPEG 2000 file gives two sizes of its picture")
     _check_kind(size, boxes)

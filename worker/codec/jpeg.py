@@ -18,7 +18,7 @@ from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
 from worker.codec import photoshop
 from worker.codec.conversion import choose_inks
 from worker.codec.header import PageHeader
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 from worker.codec.native import ColourModel, name_special
 from worker.codec.photograph import Metadata, Page, Resolution, Samples, Unit
 from worker.codec.settle import Picture
@@ -62,9 +62,9 @@ class _Frame:
     channels: int
 
 
-def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
     """Decode the first picture of a JPEG file; what follows its end marker is ignored."""
-    segments, frame, scan_at = _read_checked(data, max_pixels=max_pixels)
+    segments, frame, scan_at = _read_checked(data, limits=limits)
     samples = _decode(segments, data[scan_at:])
     metadata = _read_metadata(segments, notes)
     reading = Reading()
@@ -74,9 +74,9 @@ def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
     return make_page(samples, metadata, notes=notes, reading=reading)
 
 
-def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
+def read_header(data: Stored, *, limits: Limits) -> PageHeader:
     """Read what stands before the samples, and look whether the file has its end."""
-    segments, frame, _ = _read_checked(data, max_pixels=max_pixels)
+    segments, frame, _ = _read_checked(data, limits=limits)
     metadata = _read_metadata(segments, [])
     _, orientation, resolution = read_exif(metadata, [])
     model = ColourModel.CMYK if frame.channels == ColourModel.CMYK.channels else ColourModel.RGB
@@ -93,14 +93,14 @@ def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
     )
 
 
-def check(data: bytes, *, max_pixels: int) -> None:
+def check(data: bytes, *, limits: Limits) -> None:
     """Check a JPEG stream as `read` does, without decoding it."""
-    _read_checked(data, max_pixels=max_pixels)
+    _read_checked(data, limits=limits)
 
 
-def _read_checked(data: Stored, *, max_pixels: int) -> tuple[list[_Segment], _Frame, int]:
+def _read_checked(data: Stored, *, limits: Limits) -> tuple[list[_Segment], _Frame, int]:
     segments, scan_at = _read_segments(data)
-    frame = _read_frame(segments, max_pixels=max_pixels)
+    frame = _read_frame(segments, limits=limits)
     tail_at = max(scan_at, len(data) - _TAIL_BYTES)  # where it nearly always is
     if find(data, _END, tail_at) < 0 and find(data, _END, scan_at) < 0:
         raise PhotoTruncated("the JPEG data ends before its end marker")
@@ -131,7 +131,7 @@ def _read_segments(data: Stored) -> tuple[list[_Segment], int]:
     raise PhotoTruncated("the JPEG data ends before its picture starts")
 
 
-def _read_frame(segments: list[_Segment], *, max_pixels: int) -> _Frame:
+def _read_frame(segments: list[_Segment], *, limits: Limits) -> _Frame:
     frame = next((segment for segment in segments if segment.marker in _FRAMES), None)
     if frame is None or len(frame.data) < _FRAME_BYTES:
         raise PhotoCorrupt("the JPEG data has no frame header")
@@ -143,7 +143,7 @@ def _read_frame(segments: list[_Segment], *, max_pixels: int) -> _Frame:
     if channels not in {1, 3, 4}:
         raise PhotoUnsupported(f"JPEG with {channels} channels isn't supported")
     height, width = int.from_bytes(frame.data[1:3]), int.from_bytes(frame.data[3:5])
-    check_pixels(width, height, max_pixels=max_pixels)
+    check_pixels(width, height, limits=limits)
     return _Frame(width, height, channels)
 
 

@@ -12,7 +12,7 @@ import imagecodecs
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated
 from worker.codec.header import PageHeader
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import AlphaKind, Metadata, Page, Samples
 from worker.codec.png_metadata import Chunk, make_chunks, read_metadata
 from worker.codec.stored import Stored
@@ -28,9 +28,9 @@ _CHUNK_FRAME_BYTES = 12
 _LEVEL = 3  # of scanned photographs: the size of level 6 in a third of its time
 
 
-def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
     """Decode the one picture of a PNG file."""
-    _, _, depth, colour = _read_size(data, max_pixels=max_pixels)
+    _, _, depth, colour = _read_size(data, limits=limits)
     chunks = list(_read_chunks(memoryview(data), notes))
     types = {kind for kind, _ in chunks}
     if b"acTL" in types:
@@ -50,9 +50,9 @@ def read(data: bytes, *, max_pixels: int, notes: list[str]) -> Page:
     return make_page(samples, metadata, notes=notes)
 
 
-def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
+def read_header(data: Stored, *, limits: Limits) -> PageHeader:
     """Read what stands before the samples, and look whether the file has its end."""
-    width, height, depth, colour = _read_size(data, max_pixels=max_pixels)
+    width, height, depth, colour = _read_size(data, limits=limits)
     chunks = list(_read_chunks(data, [], before_samples=True))
     if _END not in bytes(data[max(0, len(data) - _TAIL_BYTES) :]):
         for _ in _read_chunks(data, []):  # to find out how it is broken
@@ -74,12 +74,12 @@ def read_header(data: Stored, *, max_pixels: int) -> PageHeader:
     )
 
 
-def _read_size(data: Stored, *, max_pixels: int) -> tuple[int, int, int, int]:
+def _read_size(data: Stored, *, limits: Limits) -> tuple[int, int, int, int]:
     """Return width, height, bit depth and colour type."""
     if len(data) < _HEADER_END:
         raise PhotoTruncated("the PNG file ends within its header")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    check_pixels(width, height, max_pixels=max_pixels)
+    check_pixels(width, height, limits=limits)
     return width, height, depth, colour
 
 

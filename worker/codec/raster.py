@@ -22,7 +22,7 @@ from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
 from worker.codec import webp
 from worker.codec.conversion import widen
 from worker.codec.header import PageHeader
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import (
     AlphaKind,
     Container,
@@ -57,11 +57,11 @@ _READ_WHOLE = {Container.WEBP, Container.AVIF}  # by their plug-ins, while they 
 _BMP_RUN_LENGTHS = {1, 2}
 
 
-def read(data: bytes, *, container: Container, max_pixels: int, notes: list[str]) -> Page:
+def read(data: bytes, *, container: Container, limits: Limits, notes: list[str]) -> Page:
     """Decode the first picture of a file of one of these kinds."""
     check_complete(data, container)
     with _OPEN[container](BytesIO(data)) as image:
-        check_pixels(*image.size, max_pixels=max_pixels)
+        check_pixels(*image.size, limits=limits)
         if getattr(image, "n_frames", 1) > 1:
             notes.append("the file is an animation; only its first picture was kept")
         bits = _bits_of(data, container)
@@ -85,12 +85,12 @@ def _decode_deep(data: bytes, bits: int, size: tuple[int, int], notes: list[str]
     return widen(samples, bits)
 
 
-def read_header(data: Stored, *, container: Container, max_pixels: int) -> PageHeader:
+def read_header(data: Stored, *, container: Container, limits: Limits) -> PageHeader:
     """Read what a plug-in needs to open a file; those of WebP and AVIF need the whole of it."""
     whole = bytes(data[:]) if container in _READ_WHOLE else data
     check_complete(whole, container)
     with _OPEN[container](open_stored(whole)) as image:
-        check_pixels(*image.size, max_pixels=max_pixels)
+        check_pixels(*image.size, limits=limits)
         if image.mode not in {"1", *_PLAIN_MODES, *_PALETTE_MODES}:
             raise _unsupported(image.mode)
         metadata = _read_metadata(image, container)

@@ -13,7 +13,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
 from worker.codec import jp2, jpeg, webp
 from worker.codec.ifd import Table
-from worker.codec.limits import check_pixels
+from worker.codec.limits import Limits, check_pixels
 
 _BILEVEL = {COMPRESSION.CCITTRLE, COMPRESSION.CCITTFAX3, COMPRESSION.CCITTFAX4}
 _COMPRESSIONS = {
@@ -110,7 +110,7 @@ def _name(number: int) -> str:
     return str(getattr(number, "name", number))
 
 
-def check_segments(page: TiffPage, file_bytes: int, name: str, *, max_pixels: int) -> None:
+def check_segments(page: TiffPage, file_bytes: int, name: str, *, limits: Limits) -> None:
     """Check that every strip or tile is there, in a file of so many bytes."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     expected = math.prod(page.chunked)
@@ -122,22 +122,22 @@ def check_segments(page: TiffPage, file_bytes: int, name: str, *, max_pixels: in
     if page.compression == COMPRESSION.NONE and stored * 8 < page.size * page.bitspersample:
         raise PhotoTruncated(f"{name}: {stored} bytes are too few for its samples")
     if page.is_tiled:
-        check_pixels(page.tilewidth, page.tilelength, max_pixels=_tile_limit(max_pixels))
+        check_pixels(page.tilewidth, page.tilelength, limits=_tile_limits(limits))
 
 
-def check_streams(page: TiffPage, data: bytes, name: str, *, max_pixels: int) -> None:
+def check_streams(page: TiffPage, data: bytes, name: str, *, limits: Limits) -> None:
     """Check that strips or tiles which are pictures of their own unfold to what they should."""
     measure = _MEASURES.get(page.compression)
-    limit = _tile_limit(max_pixels)
+    tile_limits = _tile_limits(limits)
     for at, length in zip(page.dataoffsets, page.databytecounts, strict=False):
         segment = data[at : at + length]
         if page.compression == COMPRESSION.JPEG:
-            jpeg.check(segment, max_pixels=limit)
+            jpeg.check(segment, limits=tile_limits)
         elif measure is not None:
             size = measure(segment)
             if size is None:
                 raise PhotoCorrupt(f"{name}: a strip or tile isn't what its compression says")
-            check_pixels(*size, max_pixels=limit)
+            check_pixels(*size, limits=tile_limits)
 
 
 def _measure_lerc(segment: bytes) -> tuple[int, int] | None:
@@ -159,6 +159,6 @@ _MEASURES: dict[int, Callable[[bytes], tuple[int, int] | None]] = {
 }
 
 
-def _tile_limit(max_pixels: int) -> int:
+def _tile_limits(limits: Limits) -> Limits:
     """Tiles at the edges are whole: a small page may need some more than its own pixels."""
-    return max(max_pixels, _MIN_TILE_PIXELS)
+    return limits.of_part(_MIN_TILE_PIXELS)

@@ -12,7 +12,7 @@ from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
 from worker.codec import exif, ifd
 from worker.codec.header import PageHeader
 from worker.codec.ifd import DamagedError, Directory, Layout, Room, Table
-from worker.codec.limits import check_pages, check_pixels
+from worker.codec.limits import Limits, check_pages, check_pixels
 from worker.codec.native import ColourModel, name_special
 from worker.codec.photograph import Page, TiffStorage
 from worker.codec.stored import Stored, open_stored
@@ -47,14 +47,14 @@ _SHARED_BYTES = 16 << 20
 _MAX_DESCRIPTIVE_BYTES = 64  # of a value that a header is read for: numbers, not profiles
 
 
-def read(data: bytes, *, max_pixels: int, notes: list[str]) -> tuple[Page, ...]:
+def read(data: bytes, *, limits: Limits, notes: list[str]) -> tuple[Page, ...]:
     """Decode all pages; reduced copies and masks, which would be stale, are left out."""
-    layout, directories = _read_directories(data)
+    layout, directories = _read_directories(data, limits=limits)
     try:
         with TiffFile(BytesIO(data)) as file:
-            chosen = _choose_pages(file, directories, max_pixels=max_pixels, notes=notes)
+            chosen = _choose_pages(file, directories, limits=limits, notes=notes)
             for page in chosen:
-                check_streams(page, data, f"page {page.index + 1}", max_pixels=max_pixels)
+                check_streams(page, data, f"page {page.index + 1}", limits=limits)
             return tuple(
                 _read_page(page, data, directories[page.index].fields, layout, notes)
                 for page in chosen
@@ -63,12 +63,12 @@ def read(data: bytes, *, max_pixels: int, notes: list[str]) -> tuple[Page, ...]:
         raise PhotoCorrupt(f"the TIFF reader says: {error}") from error
 
 
-def read_header(data: Stored, *, max_pixels: int) -> tuple[PageHeader, ...]:
+def read_header(data: Stored, *, limits: Limits) -> tuple[PageHeader, ...]:
     """Read the directories of all pages, and look whether their strips or tiles are there."""
-    layout, directories = _read_directories(data, longest=_MAX_DESCRIPTIVE_BYTES)
+    layout, directories = _read_directories(data, limits=limits, longest=_MAX_DESCRIPTIVE_BYTES)
     try:
         with TiffFile(open_stored(data)) as file:
-            chosen = _choose_pages(file, directories, max_pixels=max_pixels, notes=[])
+            chosen = _choose_pages(file, directories, limits=limits, notes=[])
             return tuple(_describe(page, directories[page.index].fields, layout) for page in chosen)
     except TiffFileError as error:
         raise PhotoCorrupt(f"the TIFF reader says: {error}") from error
@@ -94,7 +94,9 @@ def _describe(page: TiffPage, fields: Directory, layout: Layout) -> PageHeader:
     )
 
 
-def _read_directories(data: Stored, *, longest: int | None = None) -> tuple[Layout, list[Table]]:
+def _read_directories(
+    data: Stored, *, limits: Limits, longest: int | None = None
+) -> tuple[Layout, list[Table]]:
     """Follow the chain: tifffile ends quietly where a directory is missing."""
     layout, link_at = ifd.read_header(data)
     directories: list[Table] = []
@@ -104,7 +106,7 @@ def _read_directories(data: Stored, *, longest: int | None = None) -> tuple[Layo
         if at in seen:
             raise PhotoCorrupt("the TIFF directories run in a circle")
         seen.add(at)
-        check_pages(len(seen))
+        check_pages(len(seen), limits=limits)
         try:
             table = ifd.unpack(data, at, layout, longest=longest, room=room)
         except DamagedError as error:
@@ -117,7 +119,7 @@ def _read_directories(data: Stored, *, longest: int | None = None) -> tuple[Layo
 
 
 def _choose_pages(
-    file: TiffFile, directories: list[Table], *, max_pixels: int, notes: list[str]
+    file: TiffFile, directories: list[Table], *, limits: Limits, notes: list[str]
 ) -> list[TiffPage]:
     if len(file.pages) != len(directories):
         raise PhotoCorrupt(f"not all of the {len(directories)} pages can be read")
@@ -129,10 +131,10 @@ def _choose_pages(
         if page.subfiletype & (_REDUCED | _MASK) and len(file.pages) > 1:
             notes.append(f"{name} is a reduced copy or a mask and was left out")
             continue
-        taken = check_pixels(page.imagewidth, page.imagelength, max_pixels=max_pixels, taken=taken)
+        taken = check_pixels(page.imagewidth, page.imagelength, limits=limits, taken=taken)
         check_fields(page, directories[page.index], name)
         check_samples(page, name)
-        check_segments(page, file.filehandle.size, name, max_pixels=max_pixels)
+        check_segments(page, file.filehandle.size, name, limits=limits)
         chosen.append(page)
     if not chosen:
         raise PhotoUnsupported("all pages of the TIFF file are reduced copies or masks")

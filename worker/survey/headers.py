@@ -14,7 +14,7 @@ from jobs.errors import JobError, Permanent, Transient
 from jobs.recipe import Recipe
 from jobs.schema import Candidate
 from jobs.storage import ObjectStore
-from worker.codec import Header, read_header
+from worker.codec import Header, Limits, read_header
 from worker.codec.limits import check_file
 from worker.survey.estimate import expected_bytes
 from worker.survey.lazy import LazyBytes
@@ -61,7 +61,7 @@ class Surveyed:
 
 
 def read_headers(
-    store: ObjectStore, candidates: Iterable[Candidate], *, recipe: Recipe, max_pixels: int
+    store: ObjectStore, candidates: Iterable[Candidate], *, recipe: Recipe, limits: Limits
 ) -> Iterator[Surveyed]:
     """Yield what the header of each photo tells, in their order.
 
@@ -69,27 +69,27 @@ def read_headers(
         store: the source; only read, and only in parts.
         candidates: its photos.
         recipe: decides which photos the output can hold, and how large they may be.
-        max_pixels: as in the worker's settings.
+        limits: as in the worker's settings.
 
     Raises:
         StoreUnavailable: the store doesn't answer.
     """
-    look = partial(_look, store, recipe=recipe, max_pixels=max_pixels)
+    look = partial(_look, store, recipe=recipe, limits=limits)
     waiting = iter(candidates)
     with ThreadPoolExecutor(_AT_A_TIME) as threads:
         while some := list(islice(waiting, _AHEAD)):
             yield from threads.map(look, some)
 
 
-def _look(store: ObjectStore, candidate: Candidate, *, recipe: Recipe, max_pixels: int) -> Surveyed:
+def _look(store: ObjectStore, candidate: Candidate, *, recipe: Recipe, limits: Limits) -> Surveyed:
     key, size_bytes = candidate.key, candidate.size_bytes
     data = LazyBytes(partial(store.read, key), size_bytes)
     scale = recipe.background_scale or 1
     header = fault = None
     output_bytes = 0
     try:
-        check_file(size_bytes, max_pixels=max_pixels)
-        header = read_header(data, max_pixels=max_pixels // scale**2)
+        check_file(size_bytes, limits=limits)
+        header = read_header(data, limits=limits.enlarged(scale))
         output_bytes = expected_bytes(header, size_bytes, recipe)
     except (Permanent, Transient) as error:
         if isinstance(error, Transient):  # this file alone, or the store?

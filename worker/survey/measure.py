@@ -17,6 +17,7 @@ from jobs.errors import PhotoMissing
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
 from jobs.storage import ObjectInfo, ObjectStore, PutResult
+from worker.codec import Decode, Limits
 from worker.pipeline import Engine, run
 from worker.retry import Fail, decide
 from worker.stages import Stages
@@ -95,7 +96,8 @@ def measure(
     store: ObjectStore,
     engine: Engine,
     recipe: Recipe,
-    max_pixels: int,
+    decode: Decode,
+    limits: Limits,
     on_photo: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
@@ -108,7 +110,8 @@ def measure(
         store: where they are; only read.
         engine: as in a run.
         recipe: as in a run, with the engine's weights.
-        max_pixels: as in a run.
+        decode: as in a run.
+        limits: as in a run.
         on_photo: called after each.
         clock: gives seconds.
 
@@ -125,7 +128,8 @@ def measure(
                 masters=store,
                 derivatives=sink,
                 engine=engine,
-                max_pixels=max_pixels,
+                decode=decode,
+                limits=limits,
                 stages=Stages(),
             )
         except Exception as error:  # noqa: BLE001 - the worker's own table tells them apart

@@ -9,6 +9,7 @@ from jobs.errors import UnsafeKey
 from jobs.recipe import Recipe
 from jobs.schema import Candidate
 from jobs.storage import ObjectInfo, ObjectStore
+from worker.codec import Limits
 from worker.survey.duplicates import Comparison, find_duplicates
 from worker.survey.headers import Fault, Surveyed, read_headers
 from worker.survey.measure import Measured, Rate, fit
@@ -91,7 +92,7 @@ def survey(
     store: ObjectStore,
     *,
     recipe: Recipe,
-    max_pixels: int,
+    limits: Limits,
     workers: int = 1,
     on_photo: Callable[[int], None] = lambda _total: None,
 ) -> Plan:
@@ -100,7 +101,7 @@ def survey(
     Args:
         store: the source; only read.
         recipe: what the photos will be restored by.
-        max_pixels: as in the worker's settings.
+        limits: as in the worker's settings.
         workers: how many will share the work.
         on_photo: called after each photo with how many there are.
 
@@ -110,7 +111,7 @@ def survey(
     """
     plan = Plan(store.url, recipe, workers)
     candidates = list(_candidates(store.list(), plan))
-    for photo in read_headers(store, candidates, recipe=recipe, max_pixels=max_pixels):
+    for photo in read_headers(store, candidates, recipe=recipe, limits=limits):
         plan.photos.append(photo)
         on_photo(len(candidates))
     plan.comparison = find_duplicates(store, candidates)

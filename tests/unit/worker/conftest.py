@@ -16,6 +16,7 @@ from jobs.recipe import Recipe
 from jobs.schema import Candidate, Job
 from jobs.settings import JobSettings
 from jobs.testing import FakeClock, MemoryStore, sqlite_ledger
+from worker.codec import decode
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 
@@ -103,6 +104,7 @@ def bench(tmp_path):
         worker=WorkerSettings(worker_name="w1"),
         ledger=sqlite_ledger(tmp_path / "ledger.sqlite3", clock),
         engine=engine,
+        decode=decode,
         stores={masters.url: masters, derivatives.url: derivatives},
     )
     yield Bench(runtime, engine, clock, masters, derivatives, job)

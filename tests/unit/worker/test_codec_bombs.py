@@ -16,7 +16,7 @@ from jobs.errors import PhotoTooLarge
 from jobs.schema import Claim
 from worker.codec import decode, exif, ifd, photoshop, png_metadata, read_header, tiff_reader
 from worker.codec.ifd import Layout
-from worker.codec.limits import MAX_PAGES
+from worker.codec.limits import Limits
 from worker.codec.photograph import Metadata
 from worker.codec.upright import make_page
 from worker.pipeline import run
@@ -99,7 +99,7 @@ def chain(pages, shared):
 
 def test_pages_that_share_a_field_hold_it_only_so_often():
     data = chain(500, 300_000)
-    _, tables = tiff_reader._read_directories(data)
+    _, tables = tiff_reader._read_directories(data, limits=Limits())
     held = sum(len(field.value) for table in tables for field in table.fields.values())
     assert len(tables) == 500
     assert 300_000 * 10 < held <= 2 * len(data) + 16 * MEBIBYTE
@@ -108,7 +108,7 @@ def test_pages_that_share_a_field_hold_it_only_so_often():
 @pytest.mark.parametrize("reading", [decode, read_header])
 def test_a_file_of_too_many_pages_is_too_large(reading):
     with pytest.raises(PhotoTooLarge, match="pages"):
-        reading(chain(MAX_PAGES + 1, 8), max_pixels=10**6)
+        reading(chain(21, 8), limits=Limits(max_pages=20))
 
 
 # Each took hours; a limit on the processor's time, generous for one go, ends it and the test.
@@ -236,7 +236,8 @@ def test_a_small_page_with_large_tiles_is_restored(bench):
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=bench.engine,
-        max_pixels=5_000_000,
+        decode=decode,
+        limits=Limits(5_000_000),
         stages=Stages(),
     )
     derivative = io.BytesIO(bench.derivatives.objects[outcome.derivative_key])

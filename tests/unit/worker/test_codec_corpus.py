@@ -13,6 +13,7 @@ from jobs.errors import (
     PhotoUnsupported,
 )
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
 FILES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
@@ -43,18 +44,18 @@ def name(path):
 @pytest.mark.parametrize("path", [p for p in FILES if name(p) in REFUSED], ids=name)
 def test_a_broken_or_unsupported_file_fails_with_its_fitting_error(path):
     with pytest.raises(REFUSED[name(path)]):
-        decode(path.read_bytes(), max_pixels=MAX_PIXELS)
+        decode(path.read_bytes(), limits=Limits(MAX_PIXELS))
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if name(p) not in REFUSED], ids=name)
 def test_a_readable_file_comes_back_with_every_sample_and_all_that_it_carried(path):
     data = path.read_bytes()
-    master = decode(data, max_pixels=MAX_PIXELS)
+    master = decode(data, limits=Limits(MAX_PIXELS))
     if len(data) > MAX_BYTES:
         return
     pixels = [page.pixels for page in master.pages]
     encoded = encode(master, pixels, output="same", jpeg_quality=95, software="test")
-    derivative = decode(encoded.data, max_pixels=MAX_PIXELS)
+    derivative = decode(encoded.data, limits=Limits(MAX_PIXELS))
     for before, after in zip(master.pages, derivative.pages, strict=True):
         np.testing.assert_array_equal(before.pixels, after.pixels)
         assert (before.pixels.dtype, before.gray) == (after.pixels.dtype, after.gray)
@@ -70,7 +71,7 @@ def test_the_same_portrait_stands_upright_in_every_orientation(orientation):
     first = CORPUS / "formats" / "exif_orient_1.jpg"
     other = CORPUS / "formats" / f"exif_orient_{orientation}.jpg"
     expected, found = (
-        decode(path.read_bytes(), max_pixels=MAX_PIXELS).pages[0].pixels.astype(int)
+        decode(path.read_bytes(), limits=Limits(MAX_PIXELS)).pages[0].pixels.astype(int)
         for path in (first, other)
     )
     assert np.abs(expected - found).mean() < 4  # each was compressed on its own

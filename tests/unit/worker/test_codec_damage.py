@@ -19,6 +19,7 @@ from jobs.errors import (
     PhotoUnsupported,
 )
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 
 MAX_PIXELS = 40 * 56 * 2
 PHOTO_ERRORS = (PhotoCorrupt, PhotoEmpty, PhotoTooLarge, PhotoTruncated, PhotoUnsupported)
@@ -83,7 +84,7 @@ SPARE_BYTES = {"gif": 2}
 
 
 def read(data, max_pixels=MAX_PIXELS):
-    return decode(data, max_pixels=max_pixels)
+    return decode(data, limits=Limits(max_pixels))
 
 
 @pytest.mark.parametrize("name", FILES)

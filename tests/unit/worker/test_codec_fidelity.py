@@ -21,6 +21,7 @@ from jobs.errors import PhotoUnsupported
 from tests.unit.worker.codec_masters import ARTIST, EXPOSURE, IPTC, MASTERS, RESOURCES, XMP, photo
 from worker.codec import Photograph, decode, encode, own_samples, read_header, stores_alike
 from worker.codec.formats import KINDS, format_of
+from worker.codec.limits import Limits
 from worker.codec.native import ColourModel
 from worker.codec.photograph import Encoded
 
@@ -57,7 +58,7 @@ def change(pixels: np.ndarray) -> np.ndarray:
 
 
 def derive(data: bytes, output: str = "same", **options) -> tuple[Photograph, Encoded]:
-    photograph = decode(data, max_pixels=MAX_PIXELS)
+    photograph = decode(data, limits=Limits(MAX_PIXELS))
     restored = [change(page.pixels) for page in photograph.pages]
     options = {"jpeg_quality": 95, "software": "the pipeline", **options}
     return photograph, encode(photograph, restored, output=output, **options)
@@ -164,7 +165,7 @@ def test_whoever_reads_the_master_finds_the_same_samples_outside_the_box(reader,
 @pytest.mark.parametrize("name", MASTERS)
 def test_the_box_holds_what_was_restored(name):
     photograph, encoded = derive(master(name))
-    back = decode(encoded.data, max_pixels=MAX_PIXELS)
+    back = decode(encoded.data, limits=Limits(MAX_PIXELS))
     for page, stored in zip(photograph.pages, back.pages, strict=True):
         restored = change(page.pixels)
         assert (stored.pixels[BOX] != page.pixels[BOX]).any()
@@ -218,7 +219,7 @@ def test_pages_keep_order_size_words_and_kind():
 
 @pytest.mark.parametrize("name", sorted(BILEVEL))
 def test_a_bilevel_page_stays_one_as_long_as_nothing_was_restored(name):
-    photograph = decode(master(name), max_pixels=MAX_PIXELS)
+    photograph = decode(master(name), limits=Limits(MAX_PIXELS))
     pixels = [page.pixels for page in photograph.pages]
     data = encode(photograph, pixels, output="same", jpeg_quality=95, software="test").data
     for one, other in zip(by_pillow(master(name)), by_pillow(data), strict=True):
@@ -249,7 +250,7 @@ def test_lossless_containers_are_kept_and_others_become_png_or_tiff(name):
 
 @pytest.mark.parametrize("name", MASTERS)
 def test_a_header_tells_which_format_the_derivative_gets(name):
-    header = read_header(master(name), max_pixels=MAX_PIXELS)
+    header = read_header(master(name), limits=Limits(MAX_PIXELS))
     first = header.pages[0]
     kind = format_of(
         header.container,
@@ -388,7 +389,7 @@ def test_cmyk_is_shown_and_taken_back_by_its_own_profile(dtype):
     )
     np.testing.assert_array_equal(page.pixels[0, 0], expected[0, 0])
     assert page.profile is None
-    (back,) = decode(encoded.data, max_pixels=MAX_PIXELS).pages
+    (back,) = decode(encoded.data, limits=Limits(MAX_PIXELS)).pages
     assert back.metadata.icc == profile
     difference = np.abs(back.pixels[BOX].astype(float) - change(page.pixels)[BOX]) / white
     assert difference.max() < 0.02
@@ -399,7 +400,7 @@ def test_a_little_change_moves_the_inks_by_little_so_that_no_edge_shows():
     out = io.BytesIO()
     options = {"photometric": "separated", "iccprofile": cmyk_profile(), "metadata": None}
     tifffile.imwrite(out, photo(4), **options)
-    page = decode(out.getvalue(), max_pixels=MAX_PIXELS).pages[0]
+    page = decode(out.getvalue(), limits=Limits(MAX_PIXELS)).pages[0]
     shown = page.pixels.reshape(-1, 3)
     back = page.native.conversion.take_back(shown).reshape(page.own.shape)
     assert np.abs(back - page.own).max() > 100
@@ -410,7 +411,7 @@ def test_a_little_change_moves_the_inks_by_little_so_that_no_edge_shows():
 
 
 def test_colours_without_a_profile_keep_the_black_ink():
-    photograph = decode(master("tiff cmyk 8"), max_pixels=MAX_PIXELS)
+    photograph = decode(master("tiff cmyk 8"), limits=Limits(MAX_PIXELS))
     page = photograph.pages[0]
     merged = own_samples(page, change(page.pixels))
     np.testing.assert_array_equal(merged[:, :, 3], page.own[:, :, 3])
@@ -427,7 +428,7 @@ def test_what_png_cannot_hold_is_refused_for_png_and_said_for_jpeg(name):
 
 
 def test_a_float_page_with_a_known_range_is_shown_over_all_of_it():
-    (page,) = decode(master("tiff float 64 with a range"), max_pixels=MAX_PIXELS).pages
+    (page,) = decode(master("tiff float 64 with a range"), limits=Limits(MAX_PIXELS)).pages
     shown = np.rint(np.clip(page.own / 500.0, 0, 1) * 65535)
     np.testing.assert_array_equal(page.pixels[:, :, :1], shown)
 
@@ -440,11 +441,11 @@ def test_a_12_bit_jpeg_2000_looks_the_same_as_png():
 
 def test_an_enlarged_page_of_any_kind_can_be_written():
     for name in ("tiff cmyk 8", "tiff lab 16", "tiff float 32", "tiff 12 in 16", "jp2 gray 12"):
-        photograph = decode(master(name), max_pixels=MAX_PIXELS)
+        photograph = decode(master(name), limits=Limits(MAX_PIXELS))
         page = photograph.pages[0]
         larger = page.pixels.repeat(2, 0).repeat(2, 1)
         data = encode(photograph, [larger], output="same", jpeg_quality=95, software="t").data
-        (back,) = decode(data, max_pixels=MAX_PIXELS).pages
+        (back,) = decode(data, limits=Limits(MAX_PIXELS)).pages
         assert back.own.dtype == page.own.dtype
         span = np.iinfo(larger.dtype).max
         assert np.abs(back.pixels.astype(float) - larger).mean() < 0.03 * span

@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from jobs.errors import PhotoUnsupported
 from worker.codec import decode, encode, output_suffix
+from worker.codec.limits import Limits
 
 MAX_PIXELS = 10_000
 OUTPUTS = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG"}
@@ -42,7 +43,7 @@ def save(kind, **options):
 
 
 def read(data):
-    return decode(data, max_pixels=MAX_PIXELS)
+    return decode(data, limits=Limits(MAX_PIXELS))
 
 
 def rewrite(data, output):
@@ -330,7 +331,7 @@ def test_a_count_that_outgrows_16_bits_is_stored_in_32():
     block.get_ifd(0x8769)[PIXELS_X] = 17_000
     out = BytesIO()
     image.save(out, "PNG", exif=block)
-    photograph = decode(out.getvalue(), max_pixels=20_000)
+    photograph = decode(out.getvalue(), limits=Limits(20_000))
     pixels = [photograph.pages[0].pixels.repeat(4, 0).repeat(4, 1)]
     data = encode(photograph, pixels, output="png", jpeg_quality=95, software="test").data
     assert reopen(data).getexif().get_ifd(0x8769)[PIXELS_X] == 68_000
@@ -386,7 +387,7 @@ def test_transparency_grows_with_its_picture():
 def test_a_picture_that_grows_beyond_jpegs_limit_is_refused_before_it_is_restored():
     out = BytesIO()
     Image.new("L", (20_000, 1)).save(out, "PNG")
-    photograph = decode(out.getvalue(), max_pixels=20_000)
+    photograph = decode(out.getvalue(), limits=Limits(20_000))
     assert output_suffix(photograph, "jpeg", scale=2) == ".jpg"
     with pytest.raises(PhotoUnsupported, match="65500"):
         output_suffix(photograph, "jpeg", scale=4)

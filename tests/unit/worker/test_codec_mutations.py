@@ -24,6 +24,7 @@ from jobs.errors import (
 )
 from tests.unit.worker.codec_masters import HEIGHT, MASTERS, WIDTH
 from worker.codec import Photograph, decode, encode, ifd, read_header
+from worker.codec.limits import Limits
 
 MAX_PIXELS = HEIGHT * WIDTH * 8
 MAX_CPU_S = 5
@@ -128,7 +129,7 @@ def assert_true_picture(photograph: Photograph, data: bytes) -> None:
             assert page.alpha.samples.shape == (height, width)
             assert page.alpha.samples.dtype == page.own.dtype
     try:
-        header = read_header(data, max_pixels=MAX_PIXELS)
+        header = read_header(data, limits=Limits(MAX_PIXELS))
     except PHOTO_ERRORS:
         pytest.fail("a picture was decoded whose header is refused")
     sizes = [sorted((page.width, page.height)) for page in header.pages]
@@ -139,7 +140,7 @@ def assert_no_chance(photograph: Photograph, data: bytes) -> None:
     """Memory that nobody filled would differ the second time."""
     rubbish = np.full(HEIGHT * WIDTH * 40, 0xA5, np.uint8)
     del rubbish
-    again = decode(data, max_pixels=MAX_PIXELS)
+    again = decode(data, limits=Limits(MAX_PIXELS))
     for one, other in zip(photograph.pages, again.pages, strict=True):
         np.testing.assert_array_equal(one.own, other.own)
 
@@ -152,7 +153,7 @@ def test_a_mutated_file_gives_a_true_picture_or_a_photo_error(name, steps):
     data = mutate(master(name), steps)
     start = time.process_time()
     try:
-        photograph = decode(data, max_pixels=MAX_PIXELS)
+        photograph = decode(data, limits=Limits(MAX_PIXELS))
     except PHOTO_ERRORS:
         return
     finally:
@@ -162,6 +163,6 @@ def test_a_mutated_file_gives_a_true_picture_or_a_photo_error(name, steps):
     assert_no_chance(photograph, data)
     pixels = [page.pixels for page in photograph.pages]
     encoded = encode(photograph, pixels, output="same", jpeg_quality=95, software="test")
-    back = decode(encoded.data, max_pixels=MAX_PIXELS)
+    back = decode(encoded.data, limits=Limits(MAX_PIXELS))
     for one, other in zip(photograph.pages, back.pages, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jobs.errors import PhotoUnsupported
 from worker.codec import Container, decode, encode, output_suffix
+from worker.codec.limits import Limits
 
 MAX_PIXELS = 10_000
 RANDOM = np.random.default_rng(5)
@@ -42,7 +43,7 @@ def pillow(array, kind, **options):
 
 
 def read(data):
-    return decode(data, max_pixels=MAX_PIXELS)
+    return decode(data, limits=Limits(MAX_PIXELS))
 
 
 def rewrite(data, output="same"):

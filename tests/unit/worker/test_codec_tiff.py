@@ -10,6 +10,7 @@ from PIL import Image
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
 from worker.codec import decode, encode, output_suffix
 from worker.codec.ifd import follow, read_header, unpack
+from worker.codec.limits import Limits
 
 RANDOM = np.random.default_rng(11)
 MAX_PIXELS = 100_000
@@ -30,7 +31,7 @@ def tiff(*pages, **options):
 
 
 def read(data):
-    return decode(data, max_pixels=MAX_PIXELS)
+    return decode(data, limits=Limits(MAX_PIXELS))
 
 
 def rewrite(data):

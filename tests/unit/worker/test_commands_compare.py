@@ -19,6 +19,7 @@ from producer import options
 from tests.unit.worker.profiles import ADOBE, rgb_profile
 from worker import commands_compare
 from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.commands_compare import Comparison, build_sheet
 from worker.comparison import CELL_PX
 from worker.settings import WorkerSettings
@@ -112,7 +113,7 @@ def master(tmp_path):
 
 
 def gathered(engines, data=None, *, limit=8, whole=False, recipe=None):
-    pages = decode(data or photograph(), max_pixels=10**6).pages
+    pages = decode(data or photograph(), limits=Limits(10**6)).pages
     comparison = Comparison(pages, recipe or Recipe(), limit=limit, whole=whole)
     for name in engines:
         comparison.add(name, WorkerSettings())

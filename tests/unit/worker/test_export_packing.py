@@ -25,6 +25,8 @@ from tests.unit.worker.export_album import (
     validated_by_others,
 )
 from worker.audit.seal import BLANK, seal
+from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.export.errors import BagInvalid, DeliveryMismatch
 from worker.pipeline import run
 from worker.stages import Stages
@@ -347,7 +349,8 @@ def test_what_the_pipeline_delivers_can_be_packed(bench, picture, tmp_path):
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=bench.engine,
-        max_pixels=10_000,
+        decode=decode,
+        limits=Limits(10_000),
         stages=Stages(),
     )
     bench.runtime.ledger.succeed(claim, outcome)

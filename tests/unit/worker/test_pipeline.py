@@ -10,6 +10,8 @@ from jobs.errors import OutputConflict, PhotoMissing, PhotoTooLarge, WeightsUnav
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
 from tests.unit.worker.profiles import ADOBE, rgb_profile
+from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.pipeline import run
 from worker.stages import Stages
 
@@ -21,13 +23,14 @@ def claim_of(bench, key, *, recipe=None, attempt=1):
     return Claim(photo_id=1, key=key, token="t", attempt=attempt, worker="w1", job=job)
 
 
-def work(bench, claim, *, max_pixels=1_000_000, stages=None):
+def work(bench, claim, *, limits=None, stages=None):
     return run(
         claim,
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=bench.engine,
-        max_pixels=max_pixels,
+        decode=decode,
+        limits=limits or Limits(1_000_000),
         stages=stages or Stages(),
     )
 
@@ -143,7 +146,8 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
                 masters=bench.masters,
                 derivatives=bench.derivatives,
                 engine=rival,
-                max_pixels=1_000_000,
+                decode=decode,
+                limits=Limits(1_000_000),
                 stages=Stages(),
             )
             return bench.engine.restore(image, treatment, protected=protected)
@@ -153,7 +157,8 @@ def test_a_rival_that_stores_first_delivers_the_photo_for_both(bench, picture):
         masters=bench.masters,
         derivatives=bench.derivatives,
         engine=Overtaken(),
-        max_pixels=1_000_000,
+        decode=decode,
+        limits=Limits(1_000_000),
         stages=Stages(),
     )
     assert outcome.derivative_key == "a.restored.png"
@@ -168,11 +173,11 @@ def test_a_sidecar_whose_derivative_is_gone_is_a_conflict(bench, picture):
         work(bench, claim_of(bench, "a.png"))
 
 
-def test_a_file_larger_than_any_accepted_picture_is_never_read(bench, monkeypatch):
-    bench.masters.objects["a.png"] = bytes((64 << 20) + 1601)
+def test_a_file_with_too_many_bytes_is_never_read(bench, monkeypatch):
+    bench.masters.objects["a.png"] = bytes(1001)
     monkeypatch.setattr(bench.masters, "get", None)
     with pytest.raises(PhotoTooLarge, match="bytes"):
-        work(bench, claim_of(bench, "a.png"), max_pixels=100)
+        work(bench, claim_of(bench, "a.png"), limits=Limits(max_bytes=1000))
 
 
 def test_a_sidecar_that_cannot_be_read_is_a_conflict(bench, picture):
@@ -190,7 +195,7 @@ def test_a_missing_master_is_named(bench):
 def test_a_picture_over_the_limit_is_refused_before_the_engine_sees_it(bench, picture):
     bench.masters.objects["a.png"] = picture
     with pytest.raises(PhotoTooLarge):
-        work(bench, claim_of(bench, "a.png"), max_pixels=100)
+        work(bench, claim_of(bench, "a.png"), limits=Limits(100))
     assert bench.engine.calls == 0
     assert not bench.derivatives.objects
 

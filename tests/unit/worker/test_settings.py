@@ -3,6 +3,8 @@ import os
 import pytest
 
 from jobs.errors import SettingsInvalid
+from worker.codec import Limits
+from worker.decoding import Budget
 from worker.settings import WorkerSettings
 
 
@@ -11,15 +13,47 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("GPEN_LANES", "4")
     monkeypatch.setenv("GPEN_MAX_MEGAPIXELS", "1.5")
     settings = WorkerSettings.from_environment()
-    assert (settings.device, settings.lanes, settings.max_pixels) == ("cuda:1", 4, 1_500_000)
+    assert (settings.device, settings.lanes, settings.limits.max_pixels) == ("cuda:1", 4, 1_500_000)
+
+
+def test_the_limits_of_a_file_come_from_the_environment(monkeypatch):
+    for name, value in zip(LIMITS, ("2", "3MB", "4", "5", "6", "7GB"), strict=True):
+        monkeypatch.setenv(name, value)
+    settings = WorkerSettings.from_environment()
+    assert settings.limits == Limits(2_000_000, 3_000_000, 4, 5.0)
+    assert settings.decode_budget == Budget(6.0, 7 * 10**9)
+
+
+def test_the_limits_are_those_of_the_codec_where_nothing_is_said():
+    assert WorkerSettings().limits == Limits()
+    assert WorkerSettings().decode_budget == Budget()
 
 
 def test_two_workers_of_one_machine_have_different_names():
     assert str(os.getpid()) in WorkerSettings().worker_name
 
 
+LIMITS = (
+    "GPEN_MAX_MEGAPIXELS",
+    "GPEN_MAX_BYTES",
+    "GPEN_MAX_PAGES",
+    "GPEN_MAX_RATIO",
+    "GPEN_DECODE_S",
+    "GPEN_DECODE_MEMORY",
+)
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("GPEN_LANES", "0"), ("GPEN_PRECISION", "int8"), ("GPEN_LANES", "many")]
+    ("name", "value"),
+    [
+        ("GPEN_LANES", "0"),
+        ("GPEN_PRECISION", "int8"),
+        ("GPEN_LANES", "many"),
+        *((name, value) for name in LIMITS for value in ("0", "-1", "nan", "")),
+        ("GPEN_MAX_MEGAPIXELS", "inf"),
+        ("GPEN_MAX_RATIO", "inf"),
+        ("GPEN_DECODE_S", "inf"),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_named(monkeypatch, name, value):
     monkeypatch.setenv(name, value)

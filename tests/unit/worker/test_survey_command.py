@@ -18,7 +18,8 @@ from producer.exits import ExitCode
 from producer.options import with_recipe
 from producer.scan import Tally, scan
 from worker import commands_plan, exits
-from worker.codec import PageHeader
+from worker.codec import PageHeader, decode
+from worker.codec.limits import Limits
 from worker.survey.headers import Surveyed
 from worker.survey.plan import Plan, survey
 from worker.survey.report import to_json
@@ -220,7 +221,7 @@ def test_a_name_cannot_steer_the_terminal(plan, source):
 
 
 def make_plan(files):
-    return survey(MemoryStore(files), recipe=commands_plan.Recipe(), max_pixels=10**8)
+    return survey(MemoryStore(files), recipe=commands_plan.Recipe(), limits=Limits(10**8))
 
 
 def test_the_photos_are_those_that_a_run_would_take():
@@ -239,7 +240,9 @@ def test_a_name_that_no_ledger_can_hold_is_a_fault():
             yield type(self.head("a.jpg"))("b\\c.jpg", 5)
 
     made = survey(
-        OpenStore({"a.jpg": image(kind="JPEG")}), recipe=commands_plan.Recipe(), max_pixels=10**8
+        OpenStore({"a.jpg": image(kind="JPEG")}),
+        recipe=commands_plan.Recipe(),
+        limits=Limits(10**8),
     )
     assert [photo.fault and photo.fault.code for photo in made.photos] == ["key.unsafe", None]
 
@@ -247,14 +250,15 @@ def test_a_name_that_no_ledger_can_hold_is_a_fault():
 def test_expected_bytes_follow_what_the_samples_took(bench):
     files = {f"{index}.png": image(index) for index in range(6)}
     store = MemoryStore(files)
-    made = survey(store, recipe=commands_plan.Recipe(), max_pixels=10**8)
+    made = survey(store, recipe=commands_plan.Recipe(), limits=Limits(10**8))
     before = made.output_bytes
     sample = commands_plan.measure(
         made.photos[:2],
         store=store,
         engine=bench.engine,
         recipe=made.recipe.model_copy(update={"weights": "a" * 64}),
-        max_pixels=10**8,
+        decode=decode,
+        limits=Limits(10**8),
     )
     made.take_in(sample)
     took = sum(one.output_bytes for one in sample.samples)

@@ -12,6 +12,7 @@ from PIL import Image
 from jobs.errors import PhotoUnsupported
 from jobs.recipe import Recipe
 from worker.codec import decode, encode, read_header
+from worker.codec.limits import Limits
 from worker.survey.estimate import expected_bytes
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
@@ -22,12 +23,12 @@ MAX_BYTES = 700_000
 
 
 def expect(data, **recipe):
-    header = read_header(data, max_pixels=MAX_PIXELS)
+    header = read_header(data, limits=Limits(MAX_PIXELS))
     return expected_bytes(header, len(data), Recipe(**recipe))
 
 
 def derive(data, *, output="same", jpeg_quality=95):
-    photograph = decode(data, max_pixels=MAX_PIXELS)
+    photograph = decode(data, limits=Limits(MAX_PIXELS))
     pixels = [page.pixels for page in photograph.pages]
     return len(
         encode(photograph, pixels, output=output, jpeg_quality=jpeg_quality, software="test").data

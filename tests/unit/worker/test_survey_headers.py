@@ -17,6 +17,7 @@ from jobs.recipe import Recipe
 from jobs.schema import Candidate
 from jobs.testing import MemoryStore
 from worker.codec import Container, decode, read_header
+from worker.codec.limits import Limits
 from worker.survey.headers import read_headers
 from worker.survey.lazy import LazyBytes
 
@@ -98,7 +99,7 @@ FILES = {
 
 def header_of(data):
     stored = LazyBytes(lambda start, size: data[start : start + size], len(data))
-    return read_header(stored, max_pixels=MAX_PIXELS)
+    return read_header(stored, limits=Limits(MAX_PIXELS))
 
 
 def outcome(action):
@@ -130,7 +131,7 @@ def check_same(header, photograph):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_header_tells_what_decoding_gives(name):
-    check_same(header_of(FILES[name]), decode(FILES[name], max_pixels=MAX_PIXELS))
+    check_same(header_of(FILES[name]), decode(FILES[name], limits=Limits(MAX_PIXELS)))
 
 
 def test_the_facts_are_those_of_the_file():
@@ -155,7 +156,7 @@ def test_a_reduced_copy_is_no_page():
 def test_a_cut_file_is_never_worse_than_in_a_run(name):
     data = FILES[name]
     for cut in range(0, len(data), max(1, len(data) // 80)):
-        run = outcome(lambda: decode(data[:cut], max_pixels=MAX_PIXELS))  # noqa: B023
+        run = outcome(lambda: decode(data[:cut], limits=Limits(MAX_PIXELS)))  # noqa: B023
         told = outcome(lambda: header_of(data[:cut]))  # noqa: B023
         if isinstance(told, str):
             assert told == run, cut
@@ -186,7 +187,7 @@ def test_what_changed_bytes_make_the_header_refuse_a_run_refuses_too(name, chang
         data[at % len(data)] = value
     told = outcome(lambda: header_of(bytes(data)))
     if isinstance(told, str):
-        assert isinstance(outcome(lambda: decode(bytes(data), max_pixels=MAX_PIXELS)), str)
+        assert isinstance(outcome(lambda: decode(bytes(data), limits=Limits(MAX_PIXELS))), str)
 
 
 @given(start=st.sampled_from([data[:12] for data in FILES.values()]), rest=st.binary())
@@ -225,7 +226,7 @@ class CountingStore(MemoryStore):
 
 def look(store, *, recipe=None, max_pixels=MAX_PIXELS):
     candidates = [Candidate(found.key, found.size_bytes) for found in store.list()]
-    found = read_headers(store, candidates, recipe=recipe or Recipe(), max_pixels=max_pixels)
+    found = read_headers(store, candidates, recipe=recipe or Recipe(), limits=Limits(max_pixels))
     return {photo.key: photo for photo in found}
 
 
@@ -288,17 +289,18 @@ def test_what_the_chosen_output_cannot_hold_is_a_fault():
     assert fault_of(FILES["tiff_pages"], recipe=Recipe(output="png")).code == "photo.unsupported"
 
 
-def test_a_file_with_more_bytes_than_any_picture_is_too_large_unread():
+def test_a_file_with_too_many_bytes_is_too_large_unread():
     store = CountingStore({"a.tif": FILES["tiff"]})
     candidates = [Candidate("a.tif", 10**9)]
-    (photo,) = read_headers(store, candidates, recipe=Recipe(), max_pixels=1_000_000)
+    limits = Limits(max_bytes=10**9 - 1)
+    (photo,) = read_headers(store, candidates, recipe=Recipe(), limits=limits)
     assert photo.fault.code == "photo.too_large"
     assert photo.bytes_read == 0
 
 
 def test_a_photo_that_went_away_is_a_fault():
     (photo,) = read_headers(
-        CountingStore(), [Candidate("a.jpg", 100)], recipe=Recipe(), max_pixels=MAX_PIXELS
+        CountingStore(), [Candidate("a.jpg", 100)], recipe=Recipe(), limits=Limits(MAX_PIXELS)
     )
     assert photo.fault.code == "photo.missing"
 
@@ -333,7 +335,7 @@ def test_every_malformed_file_ends_as_facts_or_as_the_fault_of_a_run():
     for path in corpus("malformed"):
         data = path.read_bytes()
         told = outcome(lambda: header_of(data))  # noqa: B023
-        run = outcome(lambda: decode(data, max_pixels=MAX_PIXELS))  # noqa: B023
+        run = outcome(lambda: decode(data, limits=Limits(MAX_PIXELS)))  # noqa: B023
         if path.name == "bad_crc.png":  # its samples are damaged
             assert not isinstance(told, str)
         elif isinstance(run, str):
@@ -353,7 +355,7 @@ def check_same_size(header, photograph):
 def test_facts_are_those_that_tifffile_and_pillow_tell(path):
     told = outcome(lambda: header_of(path.read_bytes()))
     if isinstance(told, str):
-        assert told == outcome(lambda: decode(path.read_bytes(), max_pixels=MAX_PIXELS))
+        assert told == outcome(lambda: decode(path.read_bytes(), limits=Limits(MAX_PIXELS)))
         return
     if path.suffix == ".tif":
         with tifffile.TiffFile(path) as file:

@@ -8,7 +8,8 @@ from gpen_engine.errors import DeviceError
 from jobs.errors import StoreUnavailable
 from jobs.recipe import Recipe
 from jobs.testing import MemoryStore
-from worker.codec import Container, Header, PageHeader
+from worker.codec import Container, Header, PageHeader, decode
+from worker.codec.limits import Limits
 from worker.survey.headers import Surveyed
 from worker.survey.measure import Rate, Sample, choose, fit, measure
 
@@ -143,7 +144,8 @@ def take(store, engine, keys, clock, **options):
         store=store,
         engine=engine,
         recipe=recipe,
-        max_pixels=10**6,
+        decode=decode,
+        limits=Limits(10**6),
         clock=clock,
         **options,
     )

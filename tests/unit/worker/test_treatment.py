@@ -8,6 +8,7 @@ from PIL import Image
 from gpen_engine import FacePolicy, Finish, LargeFaces, Lens, MaskKind, Treatment
 from jobs.recipe import Recipe
 from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.treatment import treatment_of, white_areas
 
 
@@ -46,7 +47,7 @@ def test_white_areas_of_a_mask_are_protected():
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
 
-    areas = white_areas(decode(file.getvalue(), max_pixels=1000))
+    areas = white_areas(decode(file.getvalue(), limits=Limits(1000)))
 
     assert areas.dtype == np.bool_
     np.testing.assert_array_equal(areas, pixels > 0)

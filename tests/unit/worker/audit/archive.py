@@ -13,6 +13,8 @@ from gpen_engine.precision import Precision
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
 from jobs.testing import MemoryStore
+from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.pipeline import run
 from worker.stages import Stages
 
@@ -108,7 +110,8 @@ class Archive:
             masters=self.masters,
             derivatives=self.derivatives,
             engine=engine or PageEngine([list(page) for page in pages], list(beside)),
-            max_pixels=1_000_000,
+            decode=decode,
+            limits=Limits(1_000_000),
             stages=Stages(),
         ).derivative_key
 

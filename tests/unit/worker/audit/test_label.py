@@ -26,6 +26,7 @@ from tests.unit.worker.audit.archive import (
     tiff,
 )
 from worker.codec import decode
+from worker.codec.limits import Limits
 from worker.label import COMPOSITE, JPEG_PACKET_BYTES, Label, labelled
 from worker.provenance import sha256_of, software
 from worker.xmp import MAX_PACKET_BYTES
@@ -97,7 +98,7 @@ def with_xmp(kind, packet, samples=None):
 
 def label_of(packet, *, restored=True):
     """Label a page that carried a packet; return the new one and what was noted."""
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     page = photograph.pages[0]
     page = replace(page, metadata=replace(page.metadata, xmp=packet))
     done = labelled(replace(photograph, pages=(page,)), LABEL, [restored])
@@ -319,7 +320,7 @@ def test_a_derivative_that_is_restored_again_has_one_label(archive):
 
 
 def test_a_name_that_xml_cannot_hold_is_written_as_far_as_it_can():
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     label = replace(LABEL, master_key="a\udc80\x01\uffff<&>.png")
     packet = labelled(photograph, label, [True]).pages[0].metadata.xmp
     assert one(packet, "gpen:MasterKey") == "a\ufffd\ufffd\ufffd<&>.png"
@@ -335,8 +336,8 @@ def test_a_plugins_network_is_named_by_its_restorer(archive):
 def test_the_label_is_no_reason_to_call_pixels_changed(archive):
     key = archive.deliver("a.png", scan(), [])
     np.testing.assert_array_equal(
-        decode(archive.derivative(key), max_pixels=10_000).pages[0].pixels,
-        decode(scan(), max_pixels=10_000).pages[0].pixels,
+        decode(archive.derivative(key), limits=Limits(10_000)).pages[0].pixels,
+        decode(scan(), limits=Limits(10_000)).pages[0].pixels,
     )
 
 

@@ -19,6 +19,7 @@ from tests.unit.worker.audit.archive import (
 )
 from worker.audit.record import read, read_sealed
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 from worker.reproduction import describe_difference, reproduce, weights_of
 
 
@@ -26,7 +27,7 @@ def again(archive, key, *pages, master=None, engine=None, record=None, max_pixel
     record = record or read_sealed(archive.sidecar(key))
     data = archive.masters.get(record.master.key) if master is None else master
     engine = engine or PageEngine([list(page) for page in pages])
-    return reproduce(record, data, engine, max_pixels=max_pixels)
+    return reproduce(record, data, engine, decode=decode, limits=Limits(max_pixels))
 
 
 def record_with(archive, key, **changes):
@@ -62,9 +63,11 @@ def test_other_pixels_are_another_derivative(archive):
     key = archive.deliver("a.png", scan(), [RESTORED])
     made = again(archive, key, [])
     assert not made.identical
-    said = describe_difference(archive.derivative(key), made.encoded.data, max_pixels=1_000_000)
+    said = describe_difference(
+        archive.derivative(key), made.encoded.data, decode=decode, limits=Limits(1_000_000)
+    )
     before, after = (
-        decode(data, max_pixels=1_000_000).pages[0].pixels.astype(int)
+        decode(data, limits=Limits(1_000_000)).pages[0].pixels.astype(int)
         for data in (archive.derivative(key), made.encoded.data)
     )
     apart = np.abs(before - after)
@@ -74,23 +77,26 @@ def test_other_pixels_are_another_derivative(archive):
 
 
 def test_a_difference_around_the_samples_is_told_from_one_in_them():
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     other = encode(
         photograph, [photograph.pages[0].pixels], output="png", jpeg_quality=95, software="x"
     )
-    said = describe_difference(scan(), other.data, max_pixels=10_000)
+    said = describe_difference(scan(), other.data, decode=decode, limits=Limits(10_000))
     assert "all samples are the same" in said
 
 
 def test_pictures_of_other_sizes_have_no_distance():
-    assert "sizes" in describe_difference(scan(), tiff(noise(0, (9, 8))), max_pixels=10_000)
+    assert "sizes" in describe_difference(
+        scan(), tiff(noise(0, (9, 8))), decode=decode, limits=Limits(10_000)
+    )
 
 
 def test_samples_that_only_the_file_holds_are_compared_as_they_are():
     samples = np.linspace(0, 1, 40 * 30, dtype=np.float32).reshape(40, 30)
     other = samples.copy()
     other[20, 10] = np.nextafter(other[20, 10], np.float32(2))  # far less than 1/65535
-    said = describe_difference(tiff(samples), tiff(other), max_pixels=10_000)
+    pair = tiff(samples), tiff(other)
+    said = describe_difference(*pair, decode=decode, limits=Limits(10_000))
     assert said.startswith("1 of 1200 samples differ, by 5.96")
 
 
@@ -99,12 +105,13 @@ def test_transparency_is_compared_too():
     other = samples.copy()
     other[20, 10, 3] ^= 4
     before, after = (tiff(one, extrasamples=["unassalpha"]) for one in (samples, other))
-    said = describe_difference(before, after, max_pixels=10_000)
+    said = describe_difference(before, after, decode=decode, limits=Limits(10_000))
     assert said == "1 of 4800 samples differ, by 4 of 255 at most"
 
 
 def test_samples_of_another_kind_have_no_distance():
-    said = describe_difference(tiff(noise(0)), tiff(noise(0, dtype=np.uint16)), max_pixels=10_000)
+    pair = tiff(noise(0)), tiff(noise(0, dtype=np.uint16))
+    said = describe_difference(*pair, decode=decode, limits=Limits(10_000))
     assert "another kind" in said
 
 

@@ -13,6 +13,7 @@ from jobs.recipe import Recipe
 from tests.unit.worker.audit.archive import LEFT_ALONE, RESTORED, found, noise, scan, tiff
 from worker.audit.untouched import Difference, Proven, compare, is_same, prove
 from worker.codec import Encoded, decode, encode
+from worker.codec.limits import Limits
 
 REGION = (4, 6, 20, 24)
 REGION_SAMPLES = 16 * 18 * 3
@@ -31,7 +32,7 @@ def encoded(photograph, restorations, output="same"):
 
 
 def proof_of(data, *regions, outcome=RESTORED, output="same", background=False):
-    photograph = decode(data, max_pixels=10_000)
+    photograph = decode(data, limits=Limits(10_000))
     done = [restored(page.pixels, *regions, outcome=outcome) for page in photograph.pages]
     return prove(photograph, done, encoded(photograph, done, output), background=background)
 
@@ -72,7 +73,7 @@ def test_a_face_that_was_left_alone_has_no_region_to_change():
 
 
 def test_a_file_with_other_samples_than_were_restored_is_found():
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     done = [restored(photograph.pages[0].pixels, REGION)]
     other = [restored(photograph.pages[0].pixels)]
     with pytest.raises(OutputUnfaithful, match="other samples"):
@@ -80,8 +81,8 @@ def test_a_file_with_other_samples_than_were_restored_is_found():
 
 
 def test_a_file_with_other_transparency_is_found():
-    photograph = decode(scan(channels=4), max_pixels=10_000)
-    other = decode(scan(channels=4, seed=1), max_pixels=10_000).pages[0].alpha
+    photograph = decode(scan(channels=4), limits=Limits(10_000))
+    other = decode(scan(channels=4, seed=1), limits=Limits(10_000)).pages[0].alpha
     done = [restored(photograph.pages[0].pixels)]
     written = encoded(photograph, done)
     photograph.pages[0].alpha.samples[:] = other.samples
@@ -91,21 +92,21 @@ def test_a_file_with_other_transparency_is_found():
 
 @pytest.mark.parametrize("data", [b"", b"rubbish", scan()[:-30]])
 def test_a_file_that_cannot_be_decoded_is_found(data):
-    photograph = decode(scan(), max_pixels=10_000)
+    photograph = decode(scan(), limits=Limits(10_000))
     done = [restored(photograph.pages[0].pixels)]
     with pytest.raises(OutputUnfaithful, match="decoded"):
         prove(photograph, done, Encoded(data, ".png", "image/png"), background=False)
 
 
 def test_a_missing_page_is_found():
-    photograph = decode(tiff(noise(0), noise(1)), max_pixels=10_000)
+    photograph = decode(tiff(noise(0), noise(1)), limits=Limits(10_000))
     done = [restored(page.pixels) for page in photograph.pages]
     with pytest.raises(OutputUnfaithful, match="pages"):
         prove(photograph, done, Encoded(tiff(noise(0)), ".tif", "image/tiff"), background=False)
 
 
 def test_colour_in_a_gray_page_is_stored_as_its_luma_and_that_is_proved():
-    photograph = decode(scan(channels=1), max_pixels=10_000)
+    photograph = decode(scan(channels=1), limits=Limits(10_000))
     image = photograph.pages[0].pixels.copy()
     x0, y0, x1, y1 = REGION
     image[y0:y1, x0:x1] = noise(5)[y0:y1, x0:x1]
@@ -200,8 +201,8 @@ OWN_KINDS = {
 @pytest.mark.parametrize("finds", [[], [RESTORED]])
 def test_samples_of_every_kind_are_compared_as_the_master_has_them(archive, kind, finds):
     key = archive.deliver("a.tif", OWN_KINDS[kind], finds)
-    page = decode(OWN_KINDS[kind], max_pixels=10_000).pages[0]
-    stored = decode(archive.derivative(key), max_pixels=10_000).pages[0]
+    page = decode(OWN_KINDS[kind], limits=Limits(10_000)).pages[0]
+    stored = decode(archive.derivative(key), limits=Limits(10_000)).pages[0]
     proof = json.loads(archive.sidecar(key))["proof"]
     if kind == "bilevel" and finds:
         assert proof["outside_regions"] == "identical as shown"

@@ -20,6 +20,7 @@ from tests.unit.worker.audit.archive import (
 from worker.audit.seal import BLANK, seal
 from worker.audit.verify import Check, Verdict, verify, verify_all
 from worker.codec import decode, encode
+from worker.codec.limits import Limits
 
 FINE = dict.fromkeys(Check, Verdict.FINE)
 
@@ -27,7 +28,9 @@ FINE = dict.fromkeys(Check, Verdict.FINE)
 def check_all(archive, *, masters=True, quick=False, max_pixels=1_000_000):
     """What was found, by derivative."""
     given = archive.masters if masters else None
-    found = verify_all(archive.derivatives, given, max_pixels=max_pixels, quick=quick)
+    found = verify_all(
+        archive.derivatives, given, decode=decode, limits=Limits(max_pixels), quick=quick
+    )
     return {one.derivative_key: one for one in found}
 
 
@@ -74,9 +77,11 @@ def test_without_their_place_masters_are_not_checked_and_never_fine(full_archive
         assert found[Check.DERIVATIVE] is Verdict.FINE
 
 
-def test_a_quick_check_decodes_nothing(full_archive, monkeypatch):
-    monkeypatch.setattr("worker.audit.verify.decode", None)
-    found = verdicts(full_archive, "restored.restored.png", quick=True)
+def test_a_quick_check_decodes_nothing(full_archive):
+    key = "restored.restored.png"
+    given = full_archive.derivatives, full_archive.masters
+    verified = verify(key, *given, decode=None, limits=Limits(), quick=True)
+    found = {result.check: result.verdict for result in verified.results}
     assert found == FINE | {Check.PIXELS: Verdict.NOT_CHECKED}
 
 
@@ -96,7 +101,9 @@ def test_a_thousand_flipped_bits_are_all_found():
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         store.objects[name] = bytes(damaged)
-        found = verify(key, archive.derivatives, archive.masters, max_pixels=1_000_000)
+        found = verify(
+            key, archive.derivatives, archive.masters, decode=decode, limits=Limits(1_000_000)
+        )
         if not found.findings:
             missed.append((name, bit))
         store.objects[name] = whole
@@ -165,7 +172,8 @@ def test_a_folder_of_the_destination_can_be_looked_at_by_itself(archive, tmp_pat
     for key, data in archive.derivatives.objects.items():
         (tmp_path / key).parent.mkdir(exist_ok=True)
         (tmp_path / key).write_bytes(data)
-    (found,) = verify_all(DirectoryStore(tmp_path / "box"), archive.masters, max_pixels=10_000)
+    folder = DirectoryStore(tmp_path / "box")
+    (found,) = verify_all(folder, archive.masters, decode=decode, limits=Limits(10_000))
     assert not found.findings
 
 
@@ -278,7 +286,7 @@ def test_a_sidecar_from_before_the_seal_is_checked_for_the_rest(archive):
 def forge(archive, key, change):
     """Change a derivative's samples, and make the sidecar name the new bytes."""
     whole = archive.derivative(key)
-    photograph = decode(whole, max_pixels=1_000_000)
+    photograph = decode(whole, limits=Limits(1_000_000))
     images = [page.pixels.copy() for page in photograph.pages]
     change(images)
     forged = encode(photograph, images, output="same", jpeg_quality=95, software="x").data
@@ -368,5 +376,5 @@ def test_only_one_photo_is_in_hand_at_a_time(full_archive):
     store = full_archive.derivatives
     get = store.get
     store.get = lambda key: read.append(key) or get(key)
-    next(verify_all(store, None, max_pixels=1_000_000))
+    next(verify_all(store, None, decode=decode, limits=Limits(1_000_000)))
     assert len(read) == 2

@@ -1,0 +1,337 @@
+"""Decoding in a child: the same photographs come back, and whatever goes wrong costs one photo."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.errors import (
+    DecoderUnavailable,
+    Permanent,
+    PhotoCorrupt,
+    PhotoDecoderCrashed,
+    PhotoDecoderTimeout,
+    PhotoEmpty,
+    PhotoTooLarge,
+    PhotoUnsupported,
+)
+from tests.unit.worker.codec_masters import MASTERS, photo, pillow
+from worker.codec import Limits, decode
+from worker.decoding import Budget, Decoder, wire
+
+LIMITS = Limits(100_000_000)
+CORPUS = Path(__file__).parents[4] / "shared/corpus/malformed"
+FAKES = '''
+import ctypes, os, resource, sys, time
+from worker import codec
+
+def decode(data, *, limits):
+    """Do what the file says; else decode it."""
+    word = bytes(data[:20])
+    if word.startswith(b"segfault"):
+        ctypes.string_at(0)
+    if word.startswith(b"abort"):
+        os.abort()
+    if word.startswith(b"leave"):
+        sys.exit(3)
+    if word.startswith(b"steer"):
+        os.write(2, b"\\x1b[31m red"); os._exit(4)
+    if word.startswith(b"sleep"):
+        time.sleep(1000)
+    if word.startswith(b"killed"):
+        os.kill(os.getpid(), 9)
+    if word.startswith(b"unheard"):
+        raise LookupError("of something")
+    if word.startswith(b"allocate"):
+        bytearray(1 << 40)
+    if word.startswith(b"fill"):
+        held = []
+        while True:
+            held.append(bytearray(1 << 20))
+    if word.startswith(b"wrong"):
+        import numpy
+        from worker.codec.photograph import Container, Page, Photograph
+        return Photograph(Container.PNG, (Page(numpy.zeros((2, 2, 4), "f8"), False),))
+    if word.startswith(b"tell"):
+        raise codec.decode.__globals__["PhotoCorrupt"](" ".join(sorted(os.environ)))
+    return codec.decode(data, limits=limits)
+'''
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder(Budget(60, 2 << 30)) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    (tmp_path / "fake_codecs.py").write_text(FAKES)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "fake_codecs:decode"
+
+
+@pytest.fixture
+def fragile(fakes):
+    with Decoder(Budget(60, 1 << 30), function=fakes) as decoder:
+        yield decoder
+
+
+def assert_same(one, other):
+    """Compare two values, arrays and all."""
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    elif dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_same(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, tuple):
+        assert len(one) == len(other)
+        for item, counterpart in zip(one, other, strict=True):
+            assert_same(item, counterpart)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("name", MASTERS)
+def test_a_photograph_of_any_kind_comes_back_as_it_is(decoder, name):
+    data = MASTERS[name]()
+
+    assert_same(decoder(data, limits=LIMITS), decode(data, limits=LIMITS))
+
+
+def png():
+    return pillow(photo(), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", PhotoEmpty),
+        (b"just words", PhotoUnsupported),
+        (b"II*\0\x08\0\0\0" + bytes(40), PhotoCorrupt),
+    ],
+)
+def test_the_codecs_own_errors_come_back_with_their_words(decoder, data, error):
+    with pytest.raises(error) as direct:
+        decode(data, limits=LIMITS)
+    with pytest.raises(error) as told:
+        decoder(data, limits=LIMITS)
+    assert str(told.value) == str(direct.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "says"),
+    [
+        (b"segfault", PhotoDecoderCrashed, "SIGSEGV"),
+        (b"abort", PhotoDecoderCrashed, "SIGABRT"),
+        (b"leave", PhotoDecoderCrashed, "exit status 3"),
+        (b"steer", PhotoDecoderCrashed, r"exit status 4:  ?\[31m red"),
+        (b"unheard", PhotoDecoderCrashed, "of something"),
+        (b"wrong", PhotoDecoderCrashed, "pixels of shape"),
+        (b"killed", PhotoTooLarge, "GPEN_DECODE_MEMORY"),
+        (b"allocate", PhotoTooLarge, "GPEN_DECODE_MEMORY"),
+        (b"fill", PhotoTooLarge, "GPEN_DECODE_MEMORY"),
+    ],
+)
+def test_what_breaks_the_decoder_costs_one_photo(fragile, word, error, says):
+    with pytest.raises(error, match=says):
+        fragile(word, limits=LIMITS)
+
+    assert_same(fragile(png(), limits=LIMITS), decode(png(), limits=LIMITS))
+
+
+def test_what_takes_too_long_costs_one_photo(fakes):
+    with Decoder(Budget(2, 1 << 30), function=fakes) as decoder:
+        with pytest.raises(PhotoDecoderTimeout, match="GPEN_DECODE_S"):
+            decoder(b"sleep", limits=LIMITS)
+        assert decoder(png(), limits=LIMITS).pages
+
+
+def test_a_child_knows_no_secrets(fakes, monkeypatch):
+    monkeypatch.setenv("GPEN_S3_SECRET_ACCESS_KEY", "hidden")
+    with Decoder(Budget(), function=fakes) as decoder, pytest.raises(PhotoCorrupt) as told:
+        decoder(b"tell", limits=LIMITS)
+
+    assert "PYTHONPATH" in str(told.value)
+    assert "GPEN" not in str(told.value)
+
+
+def test_a_child_that_was_killed_while_idle_costs_no_photo(decoder):
+    (child,) = children_of(os.getpid())
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not is_running(child))
+
+    assert decoder(png(), limits=LIMITS).pages
+
+
+def test_a_child_is_replaced_after_so_many_photos():
+    with Decoder(Budget(), photos_a_child=2) as decoder:
+        seen = set()
+        for _ in range(4):
+            seen |= set(children_of(os.getpid()))
+            decoder(png(), limits=LIMITS)
+        assert len(seen) >= 2
+
+
+def test_a_decoder_that_cannot_start_is_no_photos_fault():
+    with (
+        Decoder(Budget(), function="no_such_module:decode") as broken,
+        pytest.raises(DecoderUnavailable, match="no_such_module"),
+    ):
+        broken(png(), limits=LIMITS)
+
+
+def test_samples_may_be_worked_on_in_place(decoder):
+    photograph = decoder(png(), limits=LIMITS)
+    photograph.pages[0].pixels[:] = 7
+    assert (photograph.pages[0].pixels == 7).all()
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus isn't here")
+def test_every_malformed_file_ends_within_30_s_and_a_gibibyte():
+    with Decoder(Budget(30, 1 << 30)) as decoder:
+        for path in sorted(CORPUS.iterdir()):
+            start, data = time.monotonic(), path.read_bytes()
+            direct = outcome(decode, data)
+            assert outcome(decoder, data) == direct, path.name
+            assert time.monotonic() - start < 30
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus isn't here")
+def test_a_bomb_that_passes_every_header_check_runs_into_the_limit_of_memory():
+    data = (CORPUS / "bomb_real_30000x30000_1bit.png").read_bytes()
+    limits = Limits(max_pixels=10**9, max_ratio=10**6)
+    with Decoder(Budget(30, 1 << 30)) as decoder:
+        with pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"):
+            decoder(data, limits=limits)
+        assert decoder(png(), limits=LIMITS).pages
+
+
+@pytest.mark.parametrize(("seconds", "memory"), [(0, 1), (-1, 1), (1, 0), (float("nan"), 1)])
+def test_no_part_of_a_budget_can_be_off(seconds, memory):
+    with pytest.raises(ValueError, match="above 0"):
+        Budget(seconds, memory)
+
+
+HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: None,
+        lambda _: [],
+        lambda _: ["Popen", "sh"],
+        lambda message: message[:-1],
+        lambda message: [*message, 1],
+        lambda message: replaced(message, "array", [["array", -1, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 10**9, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|O", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 40, 56]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 40]]),
+        lambda message: replaced(message, "tuple", [["tuple"]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", -40, -56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 10**30, 1, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", ["pixels"]),
+        lambda message: replaced(message, "enum", [["enum", "psd"]]),
+        lambda message: replaced(message, "fraction", [["fraction", 1, 0]]),
+        lambda message: replaced(message, "bytes", [["bytes", 0, 10**12]]),
+        lambda message: replaced(message, "Page", []),
+    ],
+)
+def test_what_a_child_says_is_checked_like_a_file(change):
+    message, packing = HONEST
+    block = memoryview(bytearray(packing.size_bytes))
+    assert wire.unpack(message, block, LIMITS).pages
+
+    with pytest.raises(wire.WireError):
+        wire.unpack(change(message), block, LIMITS)
+
+
+def test_more_pixels_than_were_allowed_are_not_taken():
+    message, packing = HONEST
+    with pytest.raises(wire.WireError, match="limit"):
+        wire.unpack(message, memoryview(bytearray(packing.size_bytes)), Limits(40 * 56 - 1))
+
+
+def replaced(message, tag, other):
+    """Return a message in which every value of a kind is another."""
+    if not isinstance(message, list):
+        return message
+    made = []
+    for item in message:
+        if isinstance(item, list) and item and item[0] == tag:
+            made += other
+        else:
+            made.append(replaced(item, tag, other))
+    return made
+
+
+def outcome(function, data):
+    try:
+        return len(function(data, limits=LIMITS).pages)
+    except Permanent as error:
+        return error.code
+
+
+PARENT = """
+import os, sys, time
+from worker.codec import Limits
+from worker.decoding import Budget, Decoder
+decoder = Decoder(Budget(), ready=2, function="fake_codecs:decode")
+print("ready", flush=True)
+decoder(b"sleep", limits=Limits())
+"""
+
+
+@pytest.mark.usefixtures("fakes")
+def test_no_child_outlives_a_worker_that_is_killed():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", PARENT], env=environment, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        children = children_of(parent.pid)
+        assert len(children) == 2
+        parent.kill()
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def children_of(parent):
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and (words := stat_of(entry.name))
+        and int(words[1]) == parent
+        and words[0] != "Z"
+        and b"worker.decoding.child" in (entry / "cmdline").read_bytes()
+    ]
+
+
+def stat_of(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def is_running(pid):
+    words = stat_of(pid)
+    return words is not None and words[0] != "Z"
+
+
+def wait_until(condition, within_s=20):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
