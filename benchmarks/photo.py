@@ -24,13 +24,14 @@ from benchmarks.measure import CONFIGS, peak_beside, write_json
 from gpen_engine.cache import CacheFolder
 from gpen_engine.checkpoint import LoadedGenerator, load_generator
 from gpen_engine.detect import load_detector
-from gpen_engine.faces import Finish, Pixels, Restoration, Template, Treatment
+from gpen_engine.faces import Finish, Pixels, Template, Treatment
 from gpen_engine.finder import Finder
 from gpen_engine.forward import FaceForward
 from gpen_engine.memory import MemoryPlanner
 from gpen_engine.model import GpenGenerator
 from gpen_engine.networks import FaceModel, GpenModel
 from gpen_engine.precision import Precision
+from gpen_engine.restoration import Restoration
 from gpen_engine.restorer import Restorer
 from gpen_engine.weights import COMPACT_FILE
 

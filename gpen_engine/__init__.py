@@ -26,10 +26,10 @@ from gpen_engine.faces import (
     Lens,
     MaskKind,
     Reason,
-    Restoration,
     Treatment,
 )
 from gpen_engine.identity import EngineIdentity
+from gpen_engine.restoration import Restoration
 from gpen_engine.restorer import Restorer
 
 __all__ = [

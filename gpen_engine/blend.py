@@ -1,8 +1,8 @@
 """Paste restored faces back: on their regions only, at the picture's own depth, in no order.
 
-In: a picture `(H, W, 3) uint8|uint16 RGB` and patches. Out: a new picture; where no patch has
-weight, its pixels are the input's bit for bit. Where patches overlap, each counts by its weight,
-so the result doesn't depend on which came first.
+In: a picture `(H, W, 3) uint8|uint16 RGB` and patches. Out: pieces of a new picture; where no patch
+has weight, its pixels are the input's bit for bit. Where patches overlap, each counts by its
+weight, so the result doesn't depend on which came first.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gpen_engine.align import FaceView, Picture
 from gpen_engine.colour import ColourSpace, own_change
@@ -48,6 +47,19 @@ class Patch:
     change: Picture
     weight: Picture
     detail: Detail
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A part of a restored picture.
+
+    Attributes:
+        region: where.
+        pixels: `(h, w, 3)`, the picture's dtype.
+    """
+
+    region: Region
+    pixels: Pixels
 
 
 def make_patch(
@@ -100,17 +112,16 @@ def make_patch(
     return _trimmed(Patch(region, change, weight, detail))
 
 
-def paste(image: Pixels, patches: Sequence[Patch]) -> Pixels:
-    """Return a copy of `image` with all patches applied."""
-    result = image.copy()
+def blend(image: Pixels, patches: Sequence[Patch]) -> tuple[Piece, ...]:
+    """Return what `image` has to hold where patches are, in the order of their places."""
     # Sums depend on their order in the last bit.
     ordered = sorted(patches, key=lambda patch: patch.region)
+    pieces = []
     for patch in ordered:
-        x0, y0, x1, y1 = patch.region
         near = [other for other in ordered if _meet(patch.region, other.region)]
-        # Where patches overlap, each of them computes the same sum: nothing is added twice.
-        result[y0:y1, x0:x1] = _blended(image, patch.region, near)
-    return result
+        # Where patches overlap, the pieces of all of them hold the same sum.
+        pieces.append(Piece(patch.region, _blended(image, patch.region, near)))
+    return tuple(pieces)
 
 
 def _in_tone(crop: Picture, restored: Picture, mask: Picture, own: Pixels, where: Flags) -> Picture:
@@ -150,7 +161,7 @@ def _grained(
     return change if grain is None else change + grain
 
 
-def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> NDArray[np.generic]:
+def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> Pixels:
     """Return the pixels of a region with all patches that reach into it applied."""
     x0, y0, x1, y1 = region
     own = image[y0:y1, x0:x1]
@@ -165,7 +176,8 @@ def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> NDArray
             change[there] += _weighted(patch, here)
         change /= np.maximum(total, 1.0)[:, :, None]
     # Adds, rounds and cuts to the range in one pass; no weight adds nothing.
-    return np.asarray(cv2.add(own, change, dtype=_DEPTHS[image.dtype]))
+    blended: Pixels = np.asarray(cv2.add(own, change, dtype=_DEPTHS[image.dtype]))  # type: ignore[assignment]
+    return blended
 
 
 def _weighted(patch: Patch, part: tuple[slice, slice]) -> Picture:

@@ -217,20 +217,3 @@ class FaceOutcome:
     region: Region | None = None
     detail: Detail | None = None
     redone_in_float32: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """A restored picture.
-
-    Attributes:
-        image: `(H, W, 3)`, the input's dtype; pixels outside the faces' regions are the input's.
-        faces: every find of the detector, from the most certain to the least.
-        timings_s: seconds by step: detect, align, forward, paste.
-        notes: what had to give way, such as a batch that didn't fit; empty when nothing had to.
-    """
-
-    image: Pixels
-    faces: tuple[FaceOutcome, ...]
-    timings_s: dict[str, float]
-    notes: tuple[str, ...] = ()

@@ -26,7 +26,6 @@ from gpen_engine.faces import (
     Mask,
     MaskKind,
     Pixels,
-    Restoration,
     Template,
     Treatment,
 )
@@ -39,6 +38,7 @@ from gpen_engine.parse import FaceParser
 from gpen_engine.putback import AlignedFace, Masks, cut_out, patch_of
 from gpen_engine.reference import require_8_bit, restore_compatibly
 from gpen_engine.registry import BISENET, PARSENET, REALESR_GENERAL_X4V3
+from gpen_engine.restoration import Restoration
 from gpen_engine.select import refusals
 from gpen_engine.work import Work, check_picture
 

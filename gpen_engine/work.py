@@ -3,14 +3,15 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gpen_engine.blend import Patch, paste
+from gpen_engine.blend import Patch, blend
 from gpen_engine.colour import ColourSpace
 from gpen_engine.errors import ImageError
-from gpen_engine.faces import Detail, Face, FaceOutcome, Mask, Pixels, Reason, Region, Restoration
+from gpen_engine.faces import Detail, Face, FaceOutcome, Mask, Pixels, Reason, Region
+from gpen_engine.restoration import Restoration
 
 _STEPS = ("detect", "align", "forward", "paste")
 
@@ -80,18 +81,18 @@ class Work:
             self.notes.append(text)
 
     def result(self) -> Restoration:
-        """Paste all patches and return the restoration."""
+        """Blend all patches and return the restoration."""
         with self.timed("paste"):
-            image = paste(self.canvas, self.patches)
-        return self.restoration(image)
+            pieces = blend(self.canvas, self.patches)
+        return replace(self.restoration(self.canvas), pieces=pieces)
 
-    def restoration(self, image: Pixels) -> Restoration:
+    def restoration(self, canvas: Pixels) -> Restoration:
         """Return a picture with what became of each find, in the finds' order."""
         faces = tuple(
             self.outcomes.get(face) or FaceOutcome(face, restored=False, reason=reason)
             for face, reason in self.reasons.items()
         )
-        return Restoration(image, faces, self.timings, tuple(dict.fromkeys(self.notes)))
+        return Restoration(canvas, faces, self.timings, tuple(dict.fromkeys(self.notes)))
 
 
 def check_picture(image: object, protected: object) -> None:

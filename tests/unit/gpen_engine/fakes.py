@@ -5,11 +5,13 @@ import threading
 import numpy as np
 import torch
 
+from gpen_engine.blend import blend
 from gpen_engine.faces import Face, ModelIdentity, Template
 from gpen_engine.finder import Finder
 from gpen_engine.forward import FaceForward
 from gpen_engine.memory import Budget, MemoryPlanner
 from gpen_engine.precision import Precision
+from gpen_engine.restoration import Restoration
 from gpen_engine.restorer import Restorer
 
 CPU = torch.device("cpu")
@@ -179,3 +181,13 @@ def make_restorer(
         turn=turn,
         **parts,
     )
+
+
+def restoration(image, patches):
+    """A picture whose faces changed as the patches say."""
+    return Restoration(image, (), {}, pieces=blend(image, patches))
+
+
+def paste(image, patches):
+    """The whole of it."""
+    return restoration(image, patches).image

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gpen_engine.align import view_of
-from gpen_engine.blend import Patch, make_patch, paste
+from gpen_engine.blend import Patch, make_patch
 from gpen_engine.faces import Detail, Finish, Lens
 from gpen_engine.mask import soft_face_mask
-from tests.unit.gpen_engine.fakes import ASTRONAUT, face_at
+from tests.unit.gpen_engine.fakes import ASTRONAUT, face_at, paste, restoration
 
 DTYPES = [np.uint8, np.uint16]
 
@@ -398,3 +398,29 @@ def test_a_face_is_pasted_onto_an_enlarged_picture_at_its_place():
 
     halved = cv2.resize(wide, (160, 120), interpolation=cv2.INTER_AREA)
     assert np.abs(halved.astype(int) - small).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("height", [1, 7, 50])
+def test_rows_are_those_of_the_whole_picture(dtype, height):
+    image = noise(dtype)
+    patches = [patch_for(image, eye_distance_px=20.0, at=at) for at in [(60.0, 50.0), (90.0, 70.0)]]
+    done = restoration(image, patches)
+    bands = [done.rows(slice(top, top + height)) for top in range(0, len(image), height)]
+    np.testing.assert_array_equal(np.concatenate(bands), done.image)
+    assert (done.image != image).any()
+
+
+def test_rows_are_a_copy():
+    image = noise(np.uint8)
+    done = restoration(image, [])
+    done.rows(slice(0, 5))[:] = 0
+    np.testing.assert_array_equal(done.image, image)
+
+
+def test_a_gray_picture_may_have_its_one_channel_three_times_in_the_same_place():
+    gray = noise(np.uint16, (120, 160, 1))
+    image = np.broadcast_to(gray, (120, 160, 3))
+    patch = patch_for(image, eye_distance_px=20.0)
+    copied = np.ascontiguousarray(image)
+    np.testing.assert_array_equal(paste(image, [patch]), paste(copied, [patch]))

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from gpen_engine.align import view_of
-from gpen_engine.blend import make_patch, paste
+from gpen_engine.blend import make_patch
 from gpen_engine.faces import Finish
 from gpen_engine.finish import Grain, grain_between, grain_of, lost_texture, luma, tone_of
 from gpen_engine.mask import soft_face_mask
-from tests.unit.gpen_engine.fakes import ASTRONAUT
+from tests.unit.gpen_engine.fakes import ASTRONAUT, paste
 
 DTYPES = [np.uint8, np.uint16]
 SIZE = 128
