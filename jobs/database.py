@@ -4,10 +4,12 @@ Whatever the database or its driver says when it can't serve becomes `DatabaseUn
 the address's password.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -35,7 +37,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.shown_url = parsed.render_as_string(hide_password=True)
-        self._engine = _make_engine(parsed)
+        self._file = _file_of(parsed)
+        self._engine = _make_engine(parsed, self._file)
 
     @property
     def dialect(self) -> str:
@@ -45,9 +48,7 @@ class Database:
     @property
     def is_missing(self) -> bool:
         """True for a SQLite file that isn't there; a connection would make an empty one."""
-        name = self._engine.url.database
-        on_disk = self.dialect == "sqlite" and name not in (None, "", ":memory:")
-        return on_disk and not Path(str(name)).exists()
+        return self._file is not None and not self._file.exists()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -85,14 +86,35 @@ def _parse(url: str) -> URL:
     raise SettingsInvalid(f"GPEN_DATABASE_URL: {backend} is neither sqlite nor postgresql")
 
 
-def _make_engine(url: URL) -> Engine:
+def _file_of(url: URL) -> Path | None:
+    on_disk = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if on_disk else None
+
+
+def _make_engine(url: URL, file: Path | None) -> Engine:
     if url.get_backend_name() == "postgresql":
         connect_args = {"connect_timeout": _CONNECT_TIMEOUT_S}
         return create_engine(url, pool_pre_ping=True, connect_args=connect_args)
-    engine = create_engine(url)
+    engine = create_engine(_for_reading(file) if file and _is_read_only(file) else url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_read_only(file: Path) -> bool:
+    return file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def _for_reading(file: Path) -> URL:
+    """Return an address at which SQLite neither writes nor locks (sqlite.org/uri.html).
+
+    A file without a log beside it is complete, and is said not to change: without that, SQLite
+    would want to make a log.
+    """
+    query = {"uri": "true", "mode": "ro"}
+    if not file.with_name(f"{file.name}-wal").exists():
+        query["immutable"] = "1"
+    return URL.create("sqlite", database=f"file:{quote(str(file.absolute()))}", query=query)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's type

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from jobs import broker, logs
-from jobs.errors import JobUnknown
+from jobs.home import find_ledger
 from jobs.ledger import Ledger
 from jobs.migrate import migrate as migrate_database
 from jobs.recipe import Recipe
@@ -30,7 +30,6 @@ from producer.dispatch import Dispatcher, serve
 from producer.doctor import check_all
 from producer.errors import SystemRefused
 from producer.exits import ExitCode, code_for_error
-from producer.home import Home
 from producer.places import name_for, normalize
 from producer.report import failures_table, job_json, job_table, jobs_json, jobs_table
 from producer.stop import StopRequest
@@ -229,13 +228,7 @@ def _settings() -> JobSettings:
 @contextmanager
 def _ledger(settings: JobSettings, at: Path | None = None) -> Iterator[Ledger]:
     """Open the ledger that is meant, and make sure that it answers."""
-    url = settings.database_url.get_secret_value()
-    if at is not None:
-        home = Home(at.expanduser().resolve())
-        if not home.ledger.is_file():
-            raise JobUnknown(f"no `run` has delivered into {at}")
-        url = home.ledger_url
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(find_ledger(settings, at))) as ledger:
         ledger.check()
         yield ledger
 

@@ -7,10 +7,12 @@ from jobs.schema import Counts, PhotoState
 _USAGE = frozenset(
     {
         "source.missing",
+        "destination.exists",
         "destination.overlaps",
         "destination.taken",
         "job.unknown",
         "settings.invalid",
+        "weights.missing",
     }
 )
 _ABOUT_ONE_PHOTO = ("photo.", "image.", "output.", "key.")

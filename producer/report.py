@@ -7,7 +7,9 @@ job first; `status JOB --json` gives `{"schema_version", "job": JOB}`, with `fai
     {"id", "name", "source", "destination", "recipe": {...}, "recipe_hash", "finished": bool,
      "photos": {"total", "pending", "published", "claimed", "done", "failed"},
      "faces": {"found", "restored"},
-     "failures": [{"key", "code", "message", "advice", "stage", "attempts"}]}
+     "failures": [{"key", "code", "message", "advice", "stage", "attempts", "failed_at"}]}
+
+and `failed_at` is in seconds since the epoch.
 """
 
 import json
@@ -19,12 +21,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from jobs.durations import duration
 from jobs.schema import Counts, Failure, Job, PhotoState
 from producer.scan import Tally
 
 SCHEMA_VERSION = 1
 _PACE_WINDOW_S = 120.0
-_MINUTE_S, _HOUR_S = 60, 3600
+_MINUTE_S = 60
+_LEFT_ALONE = ": the sidecars say why; see --min-score, --profiles, --min-eye-distance, --large-faces"
 
 
 class Pace:
@@ -61,7 +65,7 @@ def progress_line(counts: Counts, pace: Pace) -> str:
     parts = [
         f"{counts.finished} of {counts.total} photos",
         f"{failed} failed" if failed else "",
-        f"{counts.faces_restored} of {counts.faces} faces restored" if counts.faces else "",
+        f"{counts.faces_restored} of {counts.faces} finds restored" if counts.faces else "",
     ]
     if counts.finished < counts.total:
         eta_s = pace.eta_s(counts.total - counts.finished)
@@ -98,7 +102,7 @@ def job_json(job: Job, counts: Counts, failures: Iterable[Failure]) -> str:
 def jobs_table(jobs: Iterable[tuple[Job, Counts]]) -> Table:
     """Return one row a job."""
     table = Table("job", "name", box=None, pad_edge=False)
-    for heading in ("photos", "done", "failed", "waiting", "faces"):
+    for heading in ("photos", "done", "failed", "waiting", "finds"):
         table.add_column(heading, justify="right")
     table.add_column("destination", overflow="fold")
     for job, counts in jobs:
@@ -121,8 +125,10 @@ def job_table(job: Job, counts: Counts) -> Table:
         ("to", plain(job.destination)),
         ("photos", f"{counts.total}"),
         *((f"  {state}", f"{counts.of(state)}") for state in PhotoState if counts.of(state)),
-        ("faces", f"{counts.faces} found, {counts.faces_restored} restored"),
+        ("finds", f"{counts.faces}, {counts.faces_restored} restored"),
     ]
+    if left := counts.faces - counts.faces_restored:
+        rows.append(("  left alone", f"{left}{_LEFT_ALONE}"))
     for name, value in rows:
         table.add_row(name, Text(value))
     return table
@@ -137,16 +143,6 @@ def failures_table(failures: Sequence[Failure]) -> Table:
         why = Text(plain(failure.message)).append(f"\n{plain(failure.advice)}", style="dim")
         table.add_row(Text(plain(failure.key)), Text(failure.code), why)
     return table
-
-
-def duration(seconds: float) -> str:
-    """Return a span of time as a person says it: `42 s`, `3 min`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 2 * _MINUTE_S:
-        return f"{whole} s"
-    if whole < 2 * _HOUR_S:
-        return f"{whole // _MINUTE_S} min"
-    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
 
 
 def plain(text: str) -> str:

@@ -32,6 +32,8 @@ def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def restore_photo(message: dict[str, object]) -> str:
+        if state.should_stop is not None:  # a message may come while the photos in hand end
+            raise Reject("the worker stops", requeue=True)
         try:
             return handle(message, runtime)
         except DatabaseUnavailable as error:
@@ -85,6 +87,7 @@ def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
         decode=runtime.decode,
         limits=runtime.worker.limits,
         stages=stages,
+        scratch=runtime.scratch,
     )
     runtime.ledger.succeed(claim, outcome)
     _log.info(
@@ -121,9 +124,9 @@ def _record(error: Exception, claim: Claim, runtime: Runtime, stage: str) -> str
             return "failed"
         case Drop():
             return "lost"
-        case Stop(reason):
+        case Stop(code, text, advice):
             ledger.release(claim, after_s=0, counted=False)
-            _log.error("worker.stops", reason=reason)
+            _log.error("worker.stops", code=code, error=text, advice=advice)
             state.should_stop = ENVIRONMENT
             return "stopped"
         case _:

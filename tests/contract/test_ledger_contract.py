@@ -172,6 +172,15 @@ def test_counts_say_how_far_a_job_is(album, letters, ledger):
     assert (counts.faces, counts.faces_restored) == (3, 2)
 
 
+def test_a_failure_says_when_the_photo_was_given_up(album, ledger, clock):
+    album.add("a.jpg", "b.jpg")
+    album.fail(album.claim("a.jpg"))
+    clock.advance(60)
+    album.fail(album.claim("b.jpg"))
+    assert [one.failed_at for one in ledger.failures(album.job.id)] == [clock() - 60, clock()]
+    assert album.photo("b.jpg").failure.failed_at == clock()
+
+
 def test_photos_can_be_read_by_state(album, ledger):
     album.add("a.jpg", "b.jpg")
     album.claim("b.jpg")

@@ -16,6 +16,7 @@ from worker.codec.header import PageHeader
 from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import AlphaKind, Metadata, Page
 from worker.codec.upright import Reading, make_page
+from worker.scratch import Space
 
 _MODES = {"L", "L;16", "LA", "LA;16", "RGB", "RGB;16", "RGBA", "RGBA;16", "RGBa", "RGBa;16"}
 _I16 = {"I;16": "L;16", "I;16L": "L;16"}
@@ -23,11 +24,12 @@ _PREMULTIPLIED = "RGBa"
 _WHOLE_BYTE = 8
 
 
-def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page:
     """Decode the primary picture of a file."""
     file, mode = _open(data, limits=limits)
     if len(file) > 1:
         notes.append(f"the file holds {len(file)} pictures; only the primary one was kept")
+    notes += _name_others(file)
     bits = file.info["bit_depth"]
     if bits > _WHOLE_BYTE:
         notes.append(f"samples of {bits} bits were spread over the full range of 16")
@@ -38,6 +40,7 @@ def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
     return make_page(
         samples,
         _read_metadata(file),
+        space=space,
         notes=notes,
         reading=Reading(orientation=1, alpha_kind=_alpha_kind(mode)),
     )
@@ -68,6 +71,15 @@ def _open(data: bytes, *, limits: Limits) -> tuple[pillow_heif.HeifFile, str]:
 
 def _alpha_kind(mode: str) -> AlphaKind:
     return AlphaKind.ASSOCIATED if mode.startswith(_PREMULTIPLIED) else AlphaKind.STRAIGHT
+
+
+def _name_others(file: pillow_heif.HeifFile) -> list[str]:
+    """Say what lies beside the picture: masks, gain maps, depth, and copies for a quick look."""
+    info = file.info
+    others = [f"an auxiliary picture {kind!r}" for kind in info.get("aux", {})]
+    others += ["a picture of depths"] * bool(info.get("depth_images"))
+    others += ["a thumbnail"] * bool(info.get("thumbnails"))
+    return [f"{name} was left out" for name in others]
 
 
 def _read_metadata(file: pillow_heif.HeifFile) -> Metadata:

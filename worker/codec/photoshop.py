@@ -29,8 +29,7 @@ def _split(block: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while block[at : at + 4] == _MARK and at + _HEADER_BYTES <= len(block):
         number = int.from_bytes(block[at + 4 : at + 6])
-        name = 1 + block[at + 6]
-        size_at = at + 6 + name + name % 2
+        size_at = _size_at(block, at)
         size = int.from_bytes(block[size_at : size_at + 4])
         end = size_at + 4 + size
         if end > len(block):
@@ -40,11 +39,33 @@ def _split(block: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def resources_of(metadata: Metadata) -> bytes | None:
+def _find(number: int, block: bytes) -> bytes | None:
+    """Return what the first resource of a number holds, None where there is none."""
+    part = next((part for one, part in _split(block) if one == number), None)
+    if part is None:
+        return None
+    content_at = _size_at(part, 0) + 4
+    size = int.from_bytes(part[content_at - 4 : content_at])
+    return part[content_at : content_at + size]
+
+
+def _size_at(block: bytes, at: int) -> int:
+    """Return where the size of the resource at `at` lies: behind its name, which is padded."""
+    name = 1 + block[at + 6]
+    return at + 6 + name + name % 2
+
+
+def resources_of(metadata: Metadata, notes: list[str]) -> bytes | None:
     """Return the block for a file that has no other place for IPTC."""
-    if metadata.photoshop is None and metadata.iptc is not None:
-        return wrap(metadata.iptc)
-    return metadata.photoshop
+    block, iptc = metadata.photoshop, metadata.iptc
+    if block is None or iptc is None:
+        return wrap(iptc) if iptc is not None else block
+    stored = _find(_IPTC, block)
+    if stored is None:
+        return wrap(iptc) + block
+    if stored.rstrip(b"\0") != iptc.rstrip(b"\0"):
+        notes.append("of two IPTC blocks that differ only Photoshop's was kept")
+    return block
 
 
 def wrap(iptc: bytes) -> bytes:

@@ -144,7 +144,7 @@ def _read_resolution(body: bytes) -> Resolution | None:
     return Resolution(Fraction(x), Fraction(y), Unit.NONE)
 
 
-def make_chunks(metadata: Metadata, software: str) -> Iterator[Chunk]:
+def make_chunks(metadata: Metadata, software: str, notes: list[str]) -> Iterator[Chunk]:
     """Yield the chunks that stand before the picture's data."""
     yield from metadata.chunks
     if metadata.icc:
@@ -155,7 +155,7 @@ def make_chunks(metadata: Metadata, software: str) -> Iterator[Chunk]:
         yield b"eXIf", metadata.exif
     if metadata.xmp:
         yield b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp
-    if resources := photoshop.resources_of(metadata):
+    if resources := photoshop.resources_of(metadata, notes):
         text = photoshop.write_raw_profile(b"iptc", resources)
         yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)
     for comment in metadata.comments:

@@ -34,6 +34,7 @@ from worker.codec.photograph import (
 )
 from worker.codec.stored import Stored, find, open_stored
 from worker.codec.upright import Reading, make_page, read_exif
+from worker.scratch import Space
 
 _OPEN: dict[Container, Callable[[BinaryIO], ImageFile]] = {
     Container.WEBP: WebPImageFile,
@@ -57,7 +58,9 @@ _READ_WHOLE = {Container.WEBP, Container.AVIF}  # by their plug-ins, while they 
 _BMP_RUN_LENGTHS = {1, 2}
 
 
-def read(data: bytes, *, container: Container, limits: Limits, notes: list[str]) -> Page:
+def read(
+    data: bytes, *, container: Container, limits: Limits, space: Space, notes: list[str]
+) -> Page:
     """Decode the first picture of a file of one of these kinds."""
     check_complete(data, container)
     with _OPEN[container](BytesIO(data)) as image:
@@ -71,9 +74,11 @@ def read(data: bytes, *, container: Container, limits: Limits, notes: list[str])
             image.load()
             samples = np.asarray(_make_plain(image, notes))
         metadata = _read_metadata(image, container)
+    if container is Container.WEBP:
+        notes += webp.name_others(data)
     is_kept = container is Container.WEBP and webp.is_lossless(data)
     reading = Reading(storage=WebpStorage() if is_kept else None)
-    return make_page(samples, metadata, notes=notes, reading=reading)
+    return make_page(samples, metadata, space=space, notes=notes, reading=reading)
 
 
 def _decode_deep(data: bytes, bits: int, size: tuple[int, int], notes: list[str]) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from worker.codec.photograph import (
     TiffStorage,
     WebpStorage,
 )
+from worker.scratch import Space, copy_rows
 
 _QUARTER_TURNS = {5, 6, 7, 8}
 _PROFILE_HEADER_BYTES = 128
@@ -44,6 +45,7 @@ class Reading:
         model: what the channels mean; gray or RGB by their number where it isn't said.
         conversion: how they are shown to the engine; None where it can take them as they are.
         bits: of a sample, where they are fewer than its type has.
+        plain: how other formats show them, where the engine is shown them over a wider range.
         storage: kept with the page.
     """
 
@@ -52,17 +54,24 @@ class Reading:
     model: ColourModel | None = None
     conversion: Conversion | None = None
     bits: int | None = None
+    plain: Conversion | None = None
     storage: TiffStorage | Jp2Storage | WebpStorage | None = None
 
 
 def make_page(
-    samples: NDArray[Any], stored: Metadata, *, notes: list[str], reading: Reading | None = None
+    samples: NDArray[Any],
+    stored: Metadata,
+    *,
+    space: Space,
+    notes: list[str],
+    reading: Reading | None = None,
 ) -> Page:
     """Make an upright page.
 
     Args:
         samples: `(H, W)` or `(H, W, C)` as stored: colours, then perhaps alpha.
         stored: the metadata as stored.
+        space: room for the page's samples.
         notes: is appended to.
         reading: what else is known.
     """
@@ -73,16 +82,16 @@ def make_page(
     model = reading.model or _MODELS.get(channels)
     if model is None or not 0 <= channels - model.channels <= 1:
         raise PhotoUnsupported(f"{channels} channels of {planes.dtype} aren't supported")
-    own = np.ascontiguousarray(planes[:, :, : model.channels])
+    own = _in_order(planes[:, :, : model.channels], space)
     native = _make_native(own, model, reading, notes)
     if native is None and planes.dtype not in (np.uint8, np.uint16):
         raise PhotoUnsupported(f"samples of {planes.dtype} aren't supported")
-    pixels = own if native is None else native.show()
+    pixels = own if native is None else native.show(space)
     if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     alpha = None
     if channels > model.channels:
-        alpha = Alpha(np.ascontiguousarray(planes[:, :, model.channels]), reading.alpha_kind)
+        alpha = Alpha(_in_order(planes[:, :, model.channels], space), reading.alpha_kind)
     return Page(pixels, model.is_gray, alpha, metadata, reading.storage, native)
 
 
@@ -91,14 +100,15 @@ def _make_native(
 ) -> Native | None:
     bits = reading.bits or own.dtype.itemsize * 8
     if reading.conversion is not None:
-        return Native(own, reading.conversion, model, bits)
+        return Native(own, reading.conversion, model, bits, reading.plain)
     if own.dtype != np.uint16:
         return None
     used = used_bits(own)
     if used == bits:
         return None
     notes.append(note_of_range(used, bits))
-    return Native(own, Scaled(0, 2**used - 1, bits), model, used)
+    stretched, plain = (Scaled(0, 2**number - 1, bits) for number in (used, bits))
+    return Native(own, stretched, model, used, plain)
 
 
 def read_exif(stored: Metadata, notes: list[str]) -> tuple[bytes | None, int, Resolution | None]:
@@ -173,3 +183,12 @@ def _turn(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in {2, 3, 6, 7}:
         planes = planes[:, ::-1]
     return planes
+
+
+def _in_order(samples: NDArray[Any], space: Space) -> NDArray[Any]:
+    """Return samples as they lie in memory row by row, copied only where they don't."""
+    if samples.flags.c_contiguous:
+        return samples
+    ordered = space.empty(samples.shape, samples.dtype)
+    copy_rows(samples, ordered)
+    return ordered

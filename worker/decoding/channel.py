@@ -10,7 +10,7 @@ import time
 
 _LENGTH = struct.Struct("!I")
 _LONGEST_BYTES = 64 << 20
-_MAX_FDS = 2
+_MAX_FDS = 3
 
 
 class ChannelError(Exception):

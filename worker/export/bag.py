@@ -20,7 +20,7 @@ from typing import TextIO
 
 import bagit
 
-from jobs.errors import DestinationUnusable, StoreFull
+from jobs.errors import DestinationExists, DestinationUnusable, StoreFull
 from worker.export.errors import BagInvalid
 
 ALGORITHMS = ("sha256", "sha512")
@@ -117,7 +117,7 @@ def made_whole(target: Path) -> Iterator[Path]:
     try:
         part.mkdir()
     except FileExistsError as error:
-        raise DestinationUnusable(
+        raise DestinationExists(
             f"{part} is there: an export is writing it, or was cut off; if so, remove it"
         ) from error
     except OSError as error:
@@ -148,7 +148,7 @@ def _require_free(target: Path) -> None:
     if target.is_dir() and not any(target.iterdir()):
         return
     if os.path.lexists(target):
-        raise DestinationUnusable(f"{target} exists and isn't an empty folder; nothing is replaced")
+        raise DestinationExists(f"{target} exists and isn't an empty folder; nothing is replaced")
 
 
 def _hashes_of_bytes(data: bytes) -> dict[str, str]:

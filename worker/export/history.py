@@ -7,12 +7,13 @@ the content.
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from jobs.schema import Failure, Job, sidecar_key
 from worker.audit.record import Record
+from worker.codec import sha256_of
 from worker.export import premis
 from worker.export.premis import Agent, Creator, Event, File, Relation
-from worker.provenance import sha256_of
 
 PROGRAM = "gpen-archive"
 _IN_BAG = "path in this bag"
@@ -105,10 +106,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
 
 
 def tell_failed(failure: Failure, occasion: Occasion) -> bytes:
-    """Return the PREMIS document of a photo that was given up.
-
-    The ledger doesn't tell when: the event's date is a time until now whose start is unknown.
-    """
+    """Return the PREMIS document of a photo that was given up."""
     ids = _Identifiers(occasion.job.id, failure.key)
     master = File(ids.of("master"), failure.key, places=(_origin(occasion, failure.key),))
     recipe = occasion.job.recipe
@@ -116,7 +114,7 @@ def tell_failed(failure: Failure, occasion: Occasion) -> bytes:
     creation = Event(
         ids.of("failed creation"),
         premis.CREATION,
-        f"/{occasion.moment}",
+        datetime.fromtimestamp(failure.failed_at, UTC).isoformat(timespec="seconds"),
         f"restoration of faces in a copy of the master; recipe {recipe.hash()} "
         f"{recipe.canonical()}",
         premis.FAILURE,

@@ -16,12 +16,13 @@ from jobs.errors import DestinationUnusable, PhotoMissing
 from jobs.schema import Job, Photo, PhotoState
 from jobs.storage import ObjectStore
 from worker.audit.record import Record, StoredFile, read_sealed
+from worker.codec import sha256_of
 from worker.export import history
 from worker.export.bag import BagWriter, made_whole, validate
 from worker.export.errors import DeliveryMismatch
 from worker.export.history import Occasion, Packed
 from worker.export.names import Names
-from worker.provenance import sha256_of, software
+from worker.provenance import software
 
 FAILURES = "metadata/failures.csv"
 PENDING = "metadata/pending.csv"
@@ -60,7 +61,7 @@ def pack(
     *,
     organization: str | None = None,
     check: bool = True,
-    progress: Callable[[int], None] = lambda _photos: None,
+    on_photo: Callable[[], None] = lambda: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Contents:
     """Make a bag of a job.
@@ -70,7 +71,7 @@ def pack(
         target: the folder, which must not exist or be empty.
         organization: who sends the bag.
         check: whether the bag is read again before it gets its name.
-        progress: told how many photos are packed.
+        on_photo: called after each.
         now: the time.
 
     Raises:
@@ -85,7 +86,7 @@ def pack(
     target = target.expanduser().resolve()
     _require_outside(target, source.job)
     with made_whole(target) as folder, closing(BagWriter(folder)) as bag:
-        contents = _pack_photos(source, bag, occasion, progress)
+        contents = _pack_photos(source, bag, occasion, on_photo)
         tags = {"Source-Organization": organization} if organization else {}
         bag.finish(tags | _tags(source.job, contents, moment))
         if check:
@@ -95,7 +96,7 @@ def pack(
 
 
 def _pack_photos(
-    source: Source, bag: BagWriter, occasion: Occasion, progress: Callable[[int], None]
+    source: Source, bag: BagWriter, occasion: Occasion, on_photo: Callable[[], None]
 ) -> Contents:
     contents = Contents()
     packer = _Packer(source, bag, occasion)
@@ -116,7 +117,7 @@ def _pack_photos(
                     contents.pending += 1
                 case _:
                     assert_never(photo.state)
-            progress(contents.photos)
+            on_photo()
     return contents
 
 

@@ -20,6 +20,7 @@ from worker.codec.limits import Limits
 from worker.codec.photograph import Metadata
 from worker.codec.upright import make_page
 from worker.pipeline import run
+from worker.scratch import DEFAULT
 from worker.stages import Stages
 
 LITTLE = Layout("<")
@@ -152,7 +153,7 @@ def test_a_raw_profile_is_read_by_its_lines(text, expected):
     ],
 )
 def test_thumbnails_are_cut_out_of_xmp(xmp):
-    page = make_page(np.zeros((2, 2), np.uint8), Metadata(xmp=xmp), notes=[])
+    page = make_page(np.zeros((2, 2), np.uint8), Metadata(xmp=xmp), space=DEFAULT, notes=[])
     expected = re.sub(rb"<(x[am]p):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
     assert page.metadata.xmp == expected
 

@@ -12,7 +12,8 @@ from jobs.errors import (
     PhotoTruncated,
     PhotoUnsupported,
 )
-from worker.codec import decode, encode
+from tests.unit.worker.whole import encode
+from worker.codec import decode
 from worker.codec.limits import Limits
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus"

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 
 from jobs.errors import PhotoUnsupported
 from tests.unit.worker.codec_masters import ARTIST, EXPOSURE, IPTC, MASTERS, RESOURCES, XMP, photo
-from worker.codec import Photograph, decode, encode, own_samples, read_header, stores_alike
+from tests.unit.worker.whole import encode, own_samples
+from worker.codec import Photograph, decode, read_header, stores_alike
 from worker.codec.formats import KINDS, format_of
 from worker.codec.limits import Limits
 from worker.codec.native import ColourModel

@@ -12,7 +12,8 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from jobs.errors import PhotoUnsupported
-from worker.codec import decode, encode, output_suffix
+from tests.unit.worker.whole import encode
+from worker.codec import decode, output_suffix
 from worker.codec.limits import Limits
 
 MAX_PIXELS = 10_000

@@ -24,6 +24,7 @@ from jobs.errors import (
 from tests.unit.worker.codec_masters import MASTERS, photo, pillow
 from worker.codec import Limits, decode
 from worker.decoding import Budget, Decoder, wire
+from worker.decoding.arena import Arena
 
 LIMITS = Limits(100_000_000)
 CORPUS = Path(__file__).parents[4] / "shared/corpus/malformed"
@@ -31,7 +32,7 @@ FAKES = '''
 import ctypes, os, resource, sys, time
 from worker import codec
 
-def decode(data, *, limits):
+def decode(data, *, limits, space):
     """Do what the file says; else decode it."""
     word = bytes(data[:20])
     if word.startswith(b"segfault"):
@@ -60,7 +61,7 @@ def decode(data, *, limits):
         return Photograph(Container.PNG, (Page(numpy.zeros((2, 2, 4), "f8"), False),))
     if word.startswith(b"tell"):
         raise codec.decode.__globals__["PhotoCorrupt"](" ".join(sorted(os.environ)))
-    return codec.decode(data, limits=limits)
+    return codec.decode(data, limits=limits, space=space)
 '''
 
 
@@ -209,7 +210,7 @@ def test_every_malformed_file_ends_within_30_s_and_a_gibibyte():
 def test_a_bomb_that_passes_every_header_check_runs_into_the_limit_of_memory():
     data = (CORPUS / "bomb_real_30000x30000_1bit.png").read_bytes()
     limits = Limits(max_pixels=10**9, max_ratio=10**6)
-    with Decoder(Budget(30, 1 << 30)) as decoder:
+    with Decoder(Budget(30, 1 << 29)) as decoder:
         with pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"):
             decoder(data, limits=limits)
         assert decoder(png(), limits=LIMITS).pages
@@ -221,7 +222,16 @@ def test_no_part_of_a_budget_can_be_off(seconds, memory):
         Budget(seconds, memory)
 
 
-HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
+@pytest.fixture(scope="module")
+def honest():
+    """What a child says of a photograph, and the blocks that it filled."""
+    memory, disk = os.memfd_create("memory"), os.memfd_create("disk")
+    arena = Arena(memory, disk, memory_bytes=1 << 30)
+    message = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS), arena)
+    size = os.fstat(memory).st_size
+    os.close(memory)
+    os.close(disk)
+    return message, (memoryview(bytearray(size)), memoryview(b""))
 
 
 @pytest.mark.parametrize(
@@ -232,35 +242,37 @@ HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
         lambda _: ["Popen", "sh"],
         lambda message: message[:-1],
         lambda message: [*message, 1],
-        lambda message: replaced(message, "array", [["array", -1, "|u1", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 10**9, "|u1", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|O", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40, 56]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40]]),
+        lambda message: replaced(message, "array", [["array", 0, -1, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 10**9, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|O", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40, 56]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40]]),
         lambda message: replaced(message, "tuple", [["tuple"]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", -40, -56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 10**30, 1, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", -40, -56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 10**30, 1, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 1, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 2, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", -1, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", True, 0, "|u1", 40, 56, 3]]),
         lambda message: replaced(message, "array", ["pixels"]),
         lambda message: replaced(message, "enum", [["enum", "psd"]]),
         lambda message: replaced(message, "fraction", [["fraction", 1, 0]]),
-        lambda message: replaced(message, "bytes", [["bytes", 0, 10**12]]),
+        lambda message: replaced(message, "bytes", [["bytes", 0, 0, 10**12]]),
         lambda message: replaced(message, "Page", []),
     ],
 )
-def test_what_a_child_says_is_checked_like_a_file(change):
-    message, packing = HONEST
-    block = memoryview(bytearray(packing.size_bytes))
+def test_what_a_child_says_is_checked_like_a_file(honest, change):
+    message, block = honest
     assert wire.unpack(message, block, LIMITS).pages
 
     with pytest.raises(wire.WireError):
         wire.unpack(change(message), block, LIMITS)
 
 
-def test_more_pixels_than_were_allowed_are_not_taken():
-    message, packing = HONEST
+def test_more_pixels_than_were_allowed_are_not_taken(honest):
     with pytest.raises(wire.WireError, match="limit"):
-        wire.unpack(message, memoryview(bytearray(packing.size_bytes)), Limits(40 * 56 - 1))
+        wire.unpack(*honest, Limits(40 * 56 - 1))
 
 
 def replaced(message, tag, other):

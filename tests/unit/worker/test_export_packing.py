@@ -210,6 +210,24 @@ def test_names_that_are_one_on_other_systems_stay_apart(album):
     assert sorted(packed) == sorted(PNG + key.encode() for key in keys)
 
 
+def test_a_name_too_long_for_a_folder_stops_no_export(tmp_path, ledger):
+    album = Album(tmp_path, ledger, MemoryStore(), MemoryStore())
+    long = ["\u00fc" * 400 + f"/{'a' * 60}{number}.tif" for number in range(2)]
+    longer = ["b" * 850 + f"{number}.tif" for number in range(2)]
+    for delivered, failed in (long, longer):
+        album.deliver(delivered)
+        album.fail(failed)
+    contents = album.pack(with_masters=True)
+
+    assert (contents.delivered, contents.failed) == (2, 2)
+    assert validated_by_others(album.target).returncode == 0
+    documents = map(etree.parse, (album.target / "data/metadata/premis").rglob("*.xml"))
+    names = {one.findtext("p:object/p:originalName", None, PREMIS) for one in documents}
+    assert names == {*long, *longer}
+    assert {row["key"] for row in rows(album, "failures.csv")} == {long[1], longer[1]}
+    assert all(name.endswith(".tif") for name in album.files() if name.startswith("masters/"))
+
+
 def test_failed_photos_are_listed_with_their_reasons(album):
     album.deliver("a.tif")
     album.fail('b, "b".tif', code="photo.truncated", message="it ends\nearly")
@@ -305,9 +323,9 @@ def test_a_sidecar_about_another_photo_stops_the_export(album):
 
 def test_a_sidecar_of_a_version_that_is_not_known_stops_the_export(album):
     album.wait("a.tif")
-    album.finish("a.tif", PNG, sealed(album, schema_version=3, faces="otherwise"))
+    album.finish("a.tif", PNG, sealed(album, schema_version=4, faces="otherwise"))
 
-    with pytest.raises(OutputDamaged, match=r"'a\.tif' has schema_version 3, and .* up to 2"):
+    with pytest.raises(OutputDamaged, match=r"'a\.tif' has schema_version 4, and .* up to 3"):
         album.pack()
     assert_nothing_is_left(album)
 
@@ -401,25 +419,25 @@ def test_a_bag_stays_out_of_the_jobs_own_folders(album, place):
 def test_an_interrupted_export_leaves_nothing(album):
     album.deliver("a.tif")
 
-    def interrupt(_photos):
+    def interrupt():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        album.pack(progress=interrupt)
+        album.pack(on_photo=interrupt)
     assert_nothing_is_left(album)
 
 
 def test_a_disk_that_writes_something_else_is_found_out(album):
     album.deliver("a.tif")
 
-    def damage(_photos):
+    def damage():
         (path,) = album.folder.glob("bag.part/data/derivatives/*.png")
         path.write_bytes(PNG[::-1])
 
     with pytest.raises(BagInvalid, match=r"a\.restored"):
-        album.pack(progress=damage)
+        album.pack(on_photo=damage)
     assert_nothing_is_left(album)
-    album.pack(progress=damage, check=False)
+    album.pack(on_photo=damage, check=False)
     assert validated_by_others(album.target).returncode != 0
 
 

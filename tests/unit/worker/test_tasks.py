@@ -139,6 +139,16 @@ def test_a_database_that_is_away_sends_the_message_back(bench, monkeypatch):
     assert refusal.value.requeue is True
 
 
+def test_a_worker_that_was_told_to_stop_begins_no_other_photo(bench, picture, monkeypatch):
+    ids = bench.submit({"a.png": picture})
+    monkeypatch.setattr(state, "should_stop", 0)
+    task = register(Celery(set_as_current=False), bench.runtime)
+    with pytest.raises(Reject) as refusal:
+        task(message(ids["a.png"]))
+    assert refusal.value.requeue is True
+    assert only_photo(bench).state is PhotoState.PENDING
+
+
 def test_the_sidecar_names_worker_and_attempt(bench, picture):
     ids = bench.submit({"a.png": picture})
     bench.engine.errors.append(StoreUnavailable("away"))

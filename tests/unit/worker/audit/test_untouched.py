@@ -11,8 +11,9 @@ from gpen_engine import Restoration
 from jobs.errors import OutputUnfaithful, PhotoUnsupported
 from jobs.recipe import Recipe
 from tests.unit.worker.audit.archive import LEFT_ALONE, RESTORED, found, noise, scan, tiff
+from tests.unit.worker.whole import encode, file_of
 from worker.audit.untouched import Difference, Proven, compare, is_same, prove
-from worker.codec import Encoded, decode, encode
+from worker.codec import Encoded, decode
 from worker.codec.limits import Limits
 
 REGION = (4, 6, 20, 24)
@@ -95,14 +96,19 @@ def test_a_file_that_cannot_be_decoded_is_found(data):
     photograph = decode(scan(), limits=Limits(10_000))
     done = [restored(photograph.pages[0].pixels)]
     with pytest.raises(OutputUnfaithful, match="decoded"):
-        prove(photograph, done, Encoded(data, ".png", "image/png"), background=False)
+        prove(photograph, done, Encoded(file_of(data), ".png", "image/png"), background=False)
 
 
 def test_a_missing_page_is_found():
     photograph = decode(tiff(noise(0), noise(1)), limits=Limits(10_000))
     done = [restored(page.pixels) for page in photograph.pages]
     with pytest.raises(OutputUnfaithful, match="pages"):
-        prove(photograph, done, Encoded(tiff(noise(0)), ".tif", "image/tiff"), background=False)
+        prove(
+            photograph,
+            done,
+            Encoded(file_of(tiff(noise(0))), ".tif", "image/tiff"),
+            background=False,
+        )
 
 
 def test_colour_in_a_gray_page_is_stored_as_its_luma_and_that_is_proved():
