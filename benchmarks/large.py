@@ -219,16 +219,24 @@ def measure(master: Master, folder: Path, *, still: bool) -> bool:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return what a process and its children hold of memory."""
+    """Return what a process and its children hold of memory.
+
+    A child that isn't another program yet shares its parent's memory, and isn't counted.
+    """
+    own = status_of(pid)
     try:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        children = [child for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        children = []
-    return sum(
-        sum(status_of(one).get(part, 0) for part in ("RssAnon", "RssFile", "RssShmem"))
-        for one in (pid, *map(int, children))
-    )
+        program = Path(f"/proc/{pid}/cmdline").read_bytes()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [one for task in tasks for one in (task / "children").read_text().split()]
+        others = [
+            status_of(int(one))
+            for one in children
+            if Path(f"/proc/{one}/cmdline").read_bytes() != program
+        ]
+    except OSError:  # one of them ended
+        others = []
+    parts = ("RssAnon", "RssFile", "RssShmem")
+    return sum(found.get(part, 0) for found in (own, *others) for part in parts)
 
 
 def status_of(pid: int) -> dict[str, int]:

@@ -5,6 +5,7 @@ the address's password.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from jobs.errors import DatabaseUnavailable, SettingsInvalid
+from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 
 _BUSY_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
@@ -56,6 +57,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database can't be reached, or broke off the transaction.
+            StoreFull: it is a file, and there is no room for it.
         """
         try:
             with self._engine.begin() as connection:
@@ -63,9 +65,11 @@ class Database:
         except _OUR_OWN_FAULTS:
             raise
         except _THE_DATABASES_FAULTS as error:
-            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            message = f"the database {self.shown_url} can't be used: {cause}"
-            raise DatabaseUnavailable(message) from error
+            cause = getattr(error, "orig", None) or error
+            said = str(cause).strip().partition("\n")[0]
+            is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            kind = StoreFull if is_full else DatabaseUnavailable
+            raise kind(f"the database {self.shown_url} can't be used: {said}") from error
 
     def close(self) -> None:
         """Close all connections."""

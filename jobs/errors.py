@@ -38,7 +38,7 @@ class DatabaseUnavailable(Transient):
     """The ledger's database doesn't answer."""
 
     code = "database.unavailable"
-    advice = "Check GPEN_DATABASE_URL or --at, and that the database runs, is migrated and may be written."
+    advice = "Check GPEN_DATABASE_URL or --at: the database must run, be migrated and be writable."
 
 
 class BrokerUnavailable(Transient):

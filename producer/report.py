@@ -28,7 +28,7 @@ from producer.scan import Tally
 SCHEMA_VERSION = 1
 _PACE_WINDOW_S = 120.0
 _MINUTE_S = 60
-_LEFT_ALONE = ": the sidecars say why; see --min-score, --profiles, --min-eye-distance, --large-faces"
+_LEFT_ALONE = ": the sidecars say why; see --min-score, --profiles, --large-faces"
 
 
 class Pace:

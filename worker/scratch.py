@@ -26,6 +26,7 @@ from jobs.errors import ScratchFull
 
 MEMORY_BYTES = 128 << 20
 _BAND_BYTES = 2 << 20
+_SWEEP_BANDS = 16
 _SWEEP_S = 0.05
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _CUT_SHORT = "requested and"
@@ -174,8 +175,10 @@ def bands(array: NDArray[Any]) -> Iterator[slice]:
     """Yield a few rows of an array at a time, from the first on."""
     height = len(array)
     rows = max(1, _BAND_BYTES * height // max(1, array.nbytes))
-    for top in range(0, height, rows):
+    for number, top in enumerate(range(0, height, rows), start=1):
         yield slice(top, min(top + rows, height))
+        if number % _SWEEP_BANDS == 0:  # a busy machine may not let the thread in for a while
+            _SWEEPER.sweep()
 
 
 def copy_rows(source: NDArray[Any], target: NDArray[Any]) -> None:
@@ -205,18 +208,22 @@ class _Sweeper:
                 self._is_running = True
                 threading.Thread(target=self._run, name="scratch", daemon=True).start()
 
-    def _run(self) -> None:
-        while self._sweep():
-            time.sleep(_SWEEP_S)
-
-    def _sweep(self) -> bool:
-        """Take all pages away; tell whether there will be more."""
+    def sweep(self) -> None:
+        """Take all pages away."""
         with self._lock:
             maps = list(self._maps)
-            self._is_running = bool(maps)
         for pages in maps:
             pages.madvise(mmap.MADV_DONTNEED)
-        return bool(maps)
+
+    def _run(self) -> None:
+        while self._goes_on():
+            self.sweep()
+            time.sleep(_SWEEP_S)
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            self._is_running = len(self._maps) > 0
+            return self._is_running
 
 
 _SWEEPER = _Sweeper()

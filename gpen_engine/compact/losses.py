@@ -17,6 +17,7 @@ _ENOUGH = 0.82
 """Of the true face's gradients (RMS): two thirds of their energy."""
 _USUAL_DISTANCE, _LEAST_DISTANCE = 0.45, 0.2
 """Of the descriptors of a damaged face and the true one."""
+_NEARLY_ALL = 0.9
 _FLAT = 1e-3
 """Added to the mean square of a window's differences: the root has a slope in flat windows too."""
 
@@ -77,9 +78,10 @@ class IdentityLoss:
     """How far the restored face is from the true one for a face recognition network.
 
     The distance of the descriptors in shares of the damaged face's own, so that a face that is
-    still easy to know counts as much as one that is beyond knowing; plus the mean distance of the
-    maps at every depth relative to the size of the true one's (a feature loss in the manner of
-    Johnson et al. 2016, with a network that looks at faces).
+    still easy to know counts as much as one that is beyond knowing, and three times as much where
+    the restored face is hardly nearer than the damaged one; plus the mean distance of the maps at
+    every depth relative to the size of the true one's (a feature loss in the manner of Johnson et
+    al. 2016, with a network that looks at faces).
     """
 
     def __init__(self, net: FaceNet) -> None:
@@ -96,7 +98,8 @@ class IdentityLoss:
             given = (self._net(seen(damaged)).float() - truth.float()).norm(dim=1)
         *own_maps, own = self._net.features(seen(output))
         distance = (own.float() - truth.float()).norm(dim=1)
-        loss: Tensor = (distance * _USUAL_DISTANCE / given.clamp_min(_LEAST_DISTANCE)).mean()
+        share = distance / given.clamp_min(_LEAST_DISTANCE)
+        loss: Tensor = _USUAL_DISTANCE * (share + 2 * F.relu(share - _NEARLY_ALL)).mean()
         for have, want in zip(own_maps, maps, strict=True):
             loss = loss + (have - want).abs().float().mean() / want.float().abs().mean() / len(maps)
         return loss

@@ -124,6 +124,9 @@ def store(leaf: Leaf, layout: Layout, space: Space, notes: list[str]) -> dict[st
         return arguments | _store_bits(samples, arguments)
     if len(shape) == _WITH_CHANNELS:
         arguments["planarconfig"] = "separate" if leaf.is_separate else "contig"
+    if arguments["compression"] == COMPRESSION.NONE and "tile" not in arguments:
+        parts = (samples[rows] for rows in bands(samples))
+        return arguments | {"data": parts, "shape": samples.shape, "dtype": samples.dtype}
     return arguments | {"data": samples}
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from jobs.database import Database
-from jobs.errors import DatabaseUnavailable, SettingsInvalid
+from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 from jobs.ledger import Ledger
 from jobs.recipe import Recipe
 from jobs.schema import Job
@@ -67,6 +67,16 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path):
     ledger = Ledger(f"sqlite:///{path}")
     with pytest.raises(DatabaseUnavailable, match="not a database"):
         ledger.jobs()
+
+
+def test_a_file_without_room_to_grow_is_a_full_store_and_no_missing_database(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
+    with database.begin() as connection:
+        connection.execute(text("CREATE TABLE a (b INTEGER)"))
+        connection.execute(text("PRAGMA max_page_count = 2"))
+    with pytest.raises(StoreFull, match="full"), database.begin() as connection:
+        connection.execute(text("CREATE TABLE c (d INTEGER)"))
+    database.close()
 
 
 def test_a_mistake_of_our_own_is_not_blamed_on_the_database(tmp_path):

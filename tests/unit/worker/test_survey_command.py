@@ -121,6 +121,14 @@ def test_what_would_fail_is_told_with_code_and_advice_and_ends_with_3(plan, sour
     assert "Copy the master again from its source" in told
 
 
+def test_of_each_fault_one_message_says_what_is_wrong_or_too_large(plan, source, monkeypatch):
+    monkeypatch.setenv("GPEN_MAX_MEGAPIXELS", "0.001")
+    result = plan(source({"a.png": image(1), "b.png": image(2)}), "--measure", 0)
+    told = words(result)
+    assert "photo.too_large 2 a.png, b.png the first: " in told
+    assert "GPEN_MAX_MEGAPIXELS" in told
+
+
 def test_where_nothing_could_be_delivered_it_ends_with_4(plan, source, bench):
     result = plan(source(BROKEN))
     assert result.exit_code == exits.NONE_DELIVERED == ExitCode.NONE_DELIVERED

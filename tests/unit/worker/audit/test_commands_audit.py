@@ -101,6 +101,12 @@ def test_findings_are_named_and_end_with_their_exit_code(call, places):
     assert "1 photo: 1 with findings." in result.output
 
 
+def test_a_derivative_for_its_folder_is_refused_saying_what_is_wanted(call, places):
+    _, derivatives = places
+    with pytest.raises(SourceMissing, match="give the folder"):
+        call("verify", derivatives / "a.restored.png")
+
+
 def test_nothing_is_written(call, places):
     masters, derivatives = places
     before = {path: path.stat().st_mtime_ns for path in derivatives.parent.rglob("*")}
