@@ -207,6 +207,8 @@ def _print(report: Report) -> None:
         console.print()
         console.print(findings)
     typer.echo(f"\n{report.summary}")
+    if report.photos and report.counts[Check.MASTER, Verdict.WRONG] == report.photos:
+        typer.echo("No master is there as recorded: does --masters name the job's own source?")
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -194,7 +194,7 @@ def _model(record: Record) -> Agent:
 def _result(record: Record) -> str:
     if not record.faces and record.summary:
         return record.summary
-    return f"{record.faces_restored} of {len(record.faces)} faces restored"
+    return f"{record.faces_restored} of {len(record.faces)} finds restored"
 
 
 def _how(record: Record) -> str:

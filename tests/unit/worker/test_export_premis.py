@@ -92,7 +92,7 @@ def test_the_derivative_came_to_be_by_a_creation_of_known_program_and_model(docu
     assert term(creation, "eventType")[1].endswith("/eventType/cre")
     assert term(creation, "eventOutcome")[0] == "success"
     assert texts(creation, "p:eventDateTime") == ["2026-07-01T08:30:00+00:00"]
-    assert texts(creation, ".//p:eventOutcomeDetailNote") == ["1 of 2 faces restored"]
+    assert texts(creation, ".//p:eventOutcomeDetailNote") == ["1 of 2 finds restored"]
     (detail,) = texts(creation, ".//p:eventDetail")
     for part in ('"strength": 1.0', "a" * 64, "b" * 64, "on cpu in fp32"):
         assert part in detail

@@ -294,3 +294,11 @@ def test_a_sidecar_in_the_folder_at_hand_needs_no_path(call, places, monkeypatch
     monkeypatch.chdir(places[1])
     result = call("reproduce", "a.restored.png.json", "--masters", places[0], "--weights", "x")
     assert result.exit_code == 0
+
+
+def test_masters_in_another_folder_are_suspected_once(call, places, tmp_path):
+    masters, derivatives = places
+    (tmp_path / "elsewhere").mkdir()
+    hint = "does --masters name the job's own source?"
+    assert hint in call("verify", derivatives, "--masters", tmp_path / "elsewhere").output
+    assert hint not in call("verify", derivatives, "--masters", masters).output
