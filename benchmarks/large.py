@@ -9,9 +9,11 @@
 
 Each goes through the worker's pipeline, with the shipped checkpoint on the CPU and folders for
 stores, in a process of its own that has restored a small photo before. Memory is what the kernel
-counts for worker and children together (RssAnon, RssFile and RssShmem), looked at every 20 ms; "its
-own peak" is the worker's VmHWM, which no look can miss. Ends with 1 where a limit is missed. With
-`--still` no face is looked for, which takes most of the time: what is left is the worker's own.
+counts for worker and children together (RssAnon, RssFile and RssShmem), and files in memory that
+none of them maps; the peak is the highest of so many looks, one about every 20 ms. "own peak" is
+the worker's VmHWM, which no look can miss, but which knows nothing of children and such files. Ends
+with 1 where a limit is missed. With `--still` no face is looked for, which takes most of the time:
+what is left is the worker's own.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +52,8 @@ MOST_BYTES = 2 << 30
 MOST_TIMES = 3.0
 SIDE_PX = 512
 """Of the gigapixel's tiles."""
+_RESIDENT = ("RssAnon", "RssFile", "RssShmem")
+_IN_MEMORY, _BLOCK_BYTES = "/memfd:", 512
 
 
 @dataclass(frozen=True)
@@ -200,8 +205,9 @@ def measure(master: Master, folder: Path, *, still: bool) -> bool:
         before = resident_bytes(worker.pid)
         worker.stdin.write("go\n")
         worker.stdin.flush()
-        peak = highest = 0
+        peak = highest = looks = 0
         while worker.poll() is None:
+            looks += 1
             peak = max(peak, resident_bytes(worker.pid))
             highest = max(highest, status_of(worker.pid).get("VmHWM", 0))
             time.sleep(LOOK_S)
@@ -211,32 +217,63 @@ def measure(master: Master, folder: Path, *, still: bool) -> bool:
     seconds = ", ".join(f"{stage} {taken_s:.0f}" for stage, taken_s in told["stages"].items())
     print(
         f"| {master.name} | {mib(master.decoded_bytes)} | {mib(before)} | {mib(peak)} | "
-        f"{mib(above)} | {times:.2f} | {mib(highest)} | {told['faces']} | {seconds} | "
+        f"{looks} | {mib(above)} | {times:.2f} | {mib(highest)} | {told['faces']} | {seconds} | "
         f"{'kept' if is_kept else 'MISSED'} |",
         flush=True,
     )
     return is_kept
 
 
+@dataclass(frozen=True)
+class Held:
+    """What one process holds of memory; files that have no place but memory by their inodes."""
+
+    mapped_bytes: int
+    file_bytes: dict[int, int]
+    mapped_files: set[int]
+
+    @classmethod
+    def by(cls, pid: int) -> "Held":
+        """Look at a process; one that ends meanwhile holds nothing."""
+        status = status_of(pid)
+        files: dict[int, int] = {}
+        mapped: set[int] = set()
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            mapped = {int(line.split()[4]) for line in lines if _IN_MEMORY in line}
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):  # it was closed
+                    if str(link.readlink()).startswith(_IN_MEMORY):
+                        files[link.stat().st_ino] = link.stat().st_blocks * _BLOCK_BYTES
+        return cls(sum(status.get(part, 0) for part in _RESIDENT), files, mapped)
+
+
 def resident_bytes(pid: int) -> int:
     """Return what a process and its children hold of memory.
 
-    A child that isn't another program yet shares its parent's memory, and isn't counted.
+    A file in memory that one of them maps counts with its pages, one that nobody maps once.
     """
-    own = status_of(pid)
-    try:
+    held = [Held.by(one) for one in (pid, *children_of(pid))]
+    mapped = set().union(*(one.mapped_files for one in held))
+    files = {inode: size for one in held for inode, size in one.file_bytes.items()}
+    unmapped = sum(size for inode, size in files.items() if inode not in mapped)
+    return sum(one.mapped_bytes for one in held) + unmapped
+
+
+def children_of(pid: int) -> list[int]:
+    """Return a process's children.
+
+    One that isn't another program yet shares its parent's memory, and is left out.
+    """
+    found: list[int] = []
+    with suppress(OSError):
         program = Path(f"/proc/{pid}/cmdline").read_bytes()
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [one for task in tasks for one in (task / "children").read_text().split()]
-        others = [
-            status_of(int(one))
-            for one in children
-            if Path(f"/proc/{one}/cmdline").read_bytes() != program
-        ]
-    except OSError:  # one of them ended
-        others = []
-    parts = ("RssAnon", "RssFile", "RssShmem")
-    return sum(found.get(part, 0) for found in (own, *others) for part in parts)
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                with suppress(OSError):  # it ended
+                    if Path(f"/proc/{child}/cmdline").read_bytes() != program:
+                        found.append(child)
+    return found
 
 
 def status_of(pid: int) -> dict[str, int]:
@@ -267,8 +304,8 @@ def main() -> None:
     if options.work:
         work(Path(options.work[0]), options.work[1], still=options.still)
         return
-    print("| master | decoded MiB | before | peak | above | times | own peak | faces | seconds | |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| master | decoded MiB | before | peak | looks | above | times | own peak ", end="")
+    print("| faces | seconds | |\n" + "|---" * 11 + "|", flush=True)
     kept = []
     for master in masters(options.megapixels, options.album):
         if options.only in {None, master.name}:

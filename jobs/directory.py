@@ -45,7 +45,7 @@ class DirectoryStore:
     def list(self) -> Iterator[ObjectInfo]:
         """Yield all files by key. Linked folders aren't followed, nor links that leave the root."""
         try:
-            yield from self._walk(self._root, "")
+            yield from self._walk()
         except OSError as error:
             raise SourceMissing(f"can't list {error.filename}: {error.strerror}") from error
 
@@ -108,16 +108,12 @@ class DirectoryStore:
         except OSError as error:
             raise DestinationUnusable(f"can't write into {existing}: {error.strerror}") from error
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".")]
-        # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
-        folders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
-        entries.sort(key=lambda entry: entry.name + "/" * (entry.name in folders))
-        for entry in entries:
-            key = prefix + entry.name
-            if entry.name in folders:
-                yield from self._walk(Path(entry.path), f"{key}/")
+    def _walk(self) -> Iterator[ObjectInfo]:
+        left = _entries(self._root, "")
+        while left:  # folders may be nested deeper than calls may
+            key, entry = left.pop()
+            if entry.is_dir(follow_symlinks=False):
+                left += _entries(Path(entry.path), f"{key}/")
             elif entry.is_symlink() and not self._leads_to_a_file_inside(entry):
                 log.warning("store.link_skipped", key=key, store=self.url)
             elif entry.is_file():
@@ -155,6 +151,17 @@ class DirectoryStore:
         if not inside:
             raise UnsafeKey(f"the key {key!r} leads outside {self.url} through a link")
         return path
+
+
+def _entries(folder: Path, prefix: str) -> "list[tuple[str, os.DirEntry[str]]]":
+    """Return what lies in a folder with its keys, the first of them last."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".")]
+    # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
+    entries.sort(
+        key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False), reverse=True
+    )
+    return [(prefix + entry.name, entry) for entry in entries]
 
 
 def _hidden_name() -> str:

@@ -16,6 +16,7 @@ from jobs.schema import Counts, Job
 from jobs.settings import JobSettings
 from jobs.storage import open_store
 from worker.export.packing import FAILURES, PENDING, Contents, Source, pack
+from worker.settings import WorkerSettings
 from worker.terminal import bar
 
 
@@ -70,6 +71,7 @@ def export(
                 folder,
                 organization=organization,
                 check=validate,
+                scratch=WorkerSettings.from_environment().make_scratch(),
                 on_photo=lambda: step(counts.total),
             )
     for line in _lines(folder, contents, validated=validate):

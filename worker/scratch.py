@@ -14,10 +14,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -27,10 +28,13 @@ from jobs.errors import ScratchFull
 MEMORY_BYTES = 128 << 20
 _BAND_BYTES = 2 << 20
 _SWEEP_BANDS = 16
+_SIDE_PX = 512
 _SWEEP_S = 0.05
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE}  # a map of a file is an open file, too
 _CUT_SHORT = "requested and"
 """NumPy's words for a disk that was full while it wrote an array; it gives no number."""
+
+_Holder = TypeVar("_Holder")
 
 
 class Space(Protocol):
@@ -71,9 +75,7 @@ class Scratch:
         """
         if not self._take(size_bytes):
             return self.disk_file()
-        file = _File(_Descriptor(os.memfd_create("scratch")))
-        self._give_back_with(file, size_bytes)
-        return file
+        return self._hold(size_bytes, _memory_file)
 
     def disk_file(self) -> BinaryIO:
         """Return an empty file that isn't in memory.
@@ -82,36 +84,38 @@ class Scratch:
             ScratchFull: it can't be made.
         """
         folder = self._folder or Path(tempfile.gettempdir())
-        try:
-            with tempfile.TemporaryFile(dir=folder) as file:
-                return _File(_Descriptor(os.dup(file.fileno())))
-        except OSError as error:
-            raise ScratchFull(f"no file can be made in {folder}: {error.strerror}") from error
+        with _making_in(folder), tempfile.TemporaryFile(dir=folder) as file:
+            return _File(_Descriptor(os.dup(file.fileno())))
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array; a large one is a map of a file on the disk."""
         size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         if self._take(size_bytes):
-            array: NDArray[Any] = np.empty(shape, dtype)
-            self._give_back_with(array, size_bytes)
-            return array
+            return self._hold(size_bytes, lambda: np.empty(shape, dtype))
         with self.disk_file() as file, writing(size_bytes):
             reserve(file.fileno(), 0, size_bytes)
             return map_array(file.fileno(), 0, shape, dtype)
 
     def _take(self, size_bytes: int) -> bool:
-        """Tell whether there is room in memory, and take it."""
+        """Tell whether there is room in memory, and take it; nothing may have more than half."""
         with self._lock:
             while self._given_back:
                 self._left_bytes += self._given_back.popleft()
-            if size_bytes > self._left_bytes:
+            if size_bytes > min(self._left_bytes, self.memory_bytes // 2):
                 return False
             self._left_bytes -= size_bytes
             return True
 
-    def _give_back_with(self, holder: object, size_bytes: int) -> None:
+    def _hold(self, size_bytes: int, make: Callable[[], _Holder]) -> _Holder:
+        """Make what has the room that was taken, until it ends or can't be made."""
         # Holders may end anywhere, also where somebody has the lock: so they don't take it.
-        weakref.finalize(holder, self._given_back.append, size_bytes).atexit = False
+        try:
+            holder = make()
+            weakref.finalize(holder, self._given_back.append, size_bytes).atexit = False
+        except BaseException:
+            self._given_back.append(size_bytes)
+            raise
+        return holder
 
 
 class _Descriptor(io.FileIO):
@@ -131,6 +135,20 @@ class _File(io.BufferedRandom):
     def __del__(self) -> None:
         with suppress(OSError, ValueError):
             self.close()
+
+
+def _memory_file() -> BinaryIO:
+    with _making_in("memory"):
+        return _File(_Descriptor(os.memfd_create("scratch")))
+
+
+@contextmanager
+def _making_in(place: object) -> Iterator[None]:
+    """Give a file that can't be made a name."""
+    try:
+        yield
+    except OSError as error:
+        raise ScratchFull(f"no file can be made in {place}: {error.strerror}") from error
 
 
 DEFAULT = Scratch()
@@ -181,10 +199,18 @@ def bands(array: NDArray[Any]) -> Iterator[slice]:
             _SWEEPER.sweep()
 
 
-def copy_rows(source: NDArray[Any], target: NDArray[Any]) -> None:
-    """Copy an array into another one."""
-    for rows in bands(target):
-        target[rows] = source[rows]
+def copy_parts(source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy an array into another one, square by square, as the source lies in memory.
+
+    In one that is turned by a quarter each row would touch all of the other.
+    """
+    if abs(source.strides[0]) < abs(source.strides[1]):
+        source, target = source.swapaxes(0, 1), target.swapaxes(0, 1)
+    height, width = source.shape[:2]
+    for top, left in product(range(0, height, _SIDE_PX), range(0, width, _SIDE_PX)):
+        part = slice(top, top + _SIDE_PX), slice(left, left + _SIDE_PX)
+        target[part] = source[part]
+        _SWEEPER.sweep()
 
 
 class _Sweeper:
@@ -205,8 +231,10 @@ class _Sweeper:
         with self._lock:
             self._maps.add(pages)
             if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="scratch", daemon=True).start()
+                # No room for a thread: `bands` sweeps without it, and the next map tries again.
+                with suppress(RuntimeError):
+                    threading.Thread(target=self._run, name="scratch", daemon=True).start()
+                    self._is_running = True
 
     def sweep(self) -> None:
         """Take all pages away."""

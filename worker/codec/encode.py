@@ -51,7 +51,7 @@ def encode(
     scales = [_scale_of(*pair) for pair in zip(photograph.pages, restored, strict=True)]
     kind = choose_format(photograph, output, scale=scales[0])
     notes: list[str] = []
-    pages = [enlarge(*pair) for pair in zip(photograph.pages, scales, strict=True)]
+    pages = [enlarge(*pair, notes) for pair in zip(photograph.pages, scales, strict=True)]
     leaves = [
         Leaf(settle(page, made, kind, notes), page)
         for page, made in zip(pages, restored, strict=True)

@@ -12,7 +12,10 @@ import pillow_heif
 from numpy.typing import NDArray
 
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
+from worker.codec import item_properties
+from worker.codec.colour_codes import make_profile
 from worker.codec.header import PageHeader
+from worker.codec.jp2_boxes import Box
 from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import AlphaKind, Metadata, Page
 from worker.codec.upright import Reading, make_page
@@ -37,26 +40,33 @@ def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page
     samples: NDArray[Any] = np.asarray(file)
     if samples.shape[1::-1] != told:
         raise PhotoCorrupt(f"the HEIC decoder gave samples of shape {samples.shape}")
+    properties = item_properties.read(data)
     return make_page(
         samples,
-        _read_metadata(file),
+        _read_metadata(file, properties, notes, is_gray=mode.startswith("L")),
         space=space,
         notes=notes,
-        reading=Reading(orientation=1, alpha_kind=_alpha_kind(mode)),
+        reading=Reading(
+            orientation=1,
+            turned=item_properties.is_quarter_turn(properties),
+            alpha_kind=_alpha_kind(mode),
+        ),
     )
 
 
 def read_header(data: bytes, *, limits: Limits) -> PageHeader:
     """Read a file's properties."""
     file, mode = _open(data, limits=limits)
+    is_gray = mode.startswith("L")
+    metadata = _read_metadata(file, item_properties.read(data), [], is_gray=is_gray)
     return PageHeader(
         width=file.size[0],
         height=file.size[1],
         bits=file.info["bit_depth"],
-        colours=1 if mode.startswith("L") else 3,
+        colours=1 if is_gray else 3,
         alpha=_alpha_kind(mode) if "A" in mode.upper() else None,
         compression="hevc",
-        icc=file.info.get("icc_profile") is not None,
+        icc=metadata.icc is not None,
     )
 
 
@@ -82,10 +92,16 @@ def _name_others(file: pillow_heif.HeifFile) -> list[str]:
     return [f"{name} was left out" for name in others]
 
 
-def _read_metadata(file: pillow_heif.HeifFile) -> Metadata:
+def _read_metadata(
+    file: pillow_heif.HeifFile, properties: list[Box], notes: list[str], *, is_gray: bool
+) -> Metadata:
     info = file.info
+    icc = info.get("icc_profile") or None
+    codes = item_properties.colour_codes(properties)
+    if icc is None and codes is not None:
+        icc = make_profile(*codes, is_gray=is_gray, notes=notes)
     return Metadata(
-        icc=info.get("icc_profile") or None,
+        icc=icc,
         exif=info.get("exif") or None,
         xmp=info.get("xmp") or None,
     )

@@ -49,6 +49,7 @@ def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page
         reading = Reading(alpha_kind=alpha)
         samples = _spread(samples, size.bits, notes)
         notes += jp2_boxes.name_others(boxes)
+    notes += jp2_boxes.name_repeated(boxes)
     metadata = jp2_boxes.read_metadata(boxes) if boxes else Metadata()
     return make_page(samples, metadata, space=space, notes=notes, reading=reading)
 

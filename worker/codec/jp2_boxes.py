@@ -5,6 +5,7 @@ Sources: ISO/IEC 15444-1, annex I; for EXIF, XMP and IPTC the boxes that ExifToo
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -17,10 +18,18 @@ Box = tuple[bytes, bytes]
 
 CODESTREAM, HEADER = b"jp2c", b"jp2h"
 _UUID, _SIZE, _RESOLUTIONS = b"uuid", b"ihdr", b"res "
+_CAPTURE, _SCREEN = b"resc", b"resd"
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _IPTC_ID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _PHOTOSHOP_ID = bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb")
-_EXIF_ID = b"JpgTiffExif->JP2"
+_EXIF_ID, _ADOBE_EXIF_ID = b"JpgTiffExif->JP2", bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e")
+_REWRITTEN = {
+    _EXIF_ID: "EXIF blocks",
+    _ADOBE_EXIF_ID: "EXIF blocks",
+    _XMP_ID: "XMP packets",
+    _PHOTOSHOP_ID: "blocks of Photoshop's resources",
+}
+"""What the boxes that are written anew hold."""
 _ID_BYTES, _SIZE_BYTES = 16, 8
 _PROFILES = (b"\2", b"\3")  # methods of `colr`
 _COLOUR_METHODS = (b"\1", *_PROFILES)
@@ -68,7 +77,7 @@ def find_colour(header: Sequence[Box]) -> bytes:
 
 def name_others(boxes: Sequence[Box]) -> list[str]:
     """Say which boxes have no place in another kind of file."""
-    understood = {_EXIF_ID, _XMP_ID, _IPTC_ID, _PHOTOSHOP_ID}
+    understood = {*_REWRITTEN, _IPTC_ID}
     others = [
         kind.decode("latin-1")
         for kind, body in boxes
@@ -77,19 +86,39 @@ def name_others(boxes: Sequence[Box]) -> list[str]:
     return [f"a JPEG 2000 box {kind!r} was left out" for kind in others]
 
 
+def name_repeated(boxes: Sequence[Box]) -> list[str]:
+    """Say what stands more than once and is kept once."""
+    known = Counter(_REWRITTEN[name] for name, _ in _identified(boxes) if name in _REWRITTEN)
+    return [
+        f"of {count} {name} only the first was kept" for name, count in known.items() if count > 1
+    ]
+
+
+def _identified(boxes: Sequence[Box]) -> list[Box]:
+    """Return identifier and content of the boxes that programs define for themselves."""
+    return [(body[:_ID_BYTES], body[_ID_BYTES:]) for kind, body in boxes if kind == _UUID]
+
+
+def _exif_id(identified: Sequence[Box]) -> bytes:
+    """Return the identifier of the first EXIF block, or of one that is added."""
+    return next((name for name, _ in identified if name in {_EXIF_ID, _ADOBE_EXIF_ID}), _EXIF_ID)
+
+
 def read_metadata(boxes: Sequence[Box]) -> Metadata:
     """Return what a file's boxes tell."""
     header = list(split(find(boxes, HEADER)))
-    identified = [(body[:_ID_BYTES], body[_ID_BYTES:]) for kind, body in boxes if kind == _UUID]
+    identified = _identified(boxes)
     colour = find_colour(header)
     sizes = list(split(find(header, _RESOLUTIONS)))
+    shown_at = _read_resolution(find(sizes, _SCREEN))
     return Metadata(
         icc=colour[3:] if colour[:1] in _PROFILES else None,
-        exif=find(identified, _EXIF_ID) or None,
+        exif=find(identified, _exif_id(identified)) or None,
         xmp=find(identified, _XMP_ID) or None,
         photoshop=find(identified, _PHOTOSHOP_ID) or None,
         iptc=find(identified, _IPTC_ID) or None,
-        resolution=_read_resolution(find(sizes, b"resc")) or _read_resolution(find(sizes, b"resd")),
+        resolution=_read_resolution(find(sizes, _CAPTURE)) or shown_at,
+        shown_at=shown_at,
     )
 
 
@@ -119,19 +148,19 @@ def join(
     Args:
         boxes: the master's, without its codestream.
         codestream: the new picture.
-        metadata: EXIF, XMP, Photoshop's resources and resolution as they are now.
+        metadata: EXIF, XMP, Photoshop's resources and resolutions as they are now.
         side_px: height and width of the new picture.
     """
     changed = {
-        _EXIF_ID: metadata.exif,
+        _exif_id(_identified(boxes)): metadata.exif,
         _XMP_ID: metadata.xmp,
         _PHOTOSHOP_ID: metadata.photoshop,
     }
     out = bytearray()
     for kind, body in boxes:
         if kind == HEADER:
-            out += _pack(kind, _fit_header(body, side_px, metadata.resolution))
-        elif kind != _UUID or body[:_ID_BYTES] not in changed:
+            out += _pack(kind, _fit_header(body, side_px, metadata))
+        elif kind != _UUID or body[:_ID_BYTES] not in _REWRITTEN:
             out += _pack(kind, body)
     for identifier, content in changed.items():
         if content is not None:
@@ -139,23 +168,25 @@ def join(
     return bytes(out + _pack(CODESTREAM, codestream))
 
 
-def _fit_header(body: bytes, side_px: Sequence[int], resolution: Resolution | None) -> bytes:
-    """Write the new size down, and the resolution where it isn't what it was."""
+def _fit_header(body: bytes, side_px: Sequence[int], metadata: Metadata) -> bytes:
+    """Write the new size down, and the resolutions where they aren't what they were."""
+    resolutions = {_CAPTURE: metadata.resolution, _SCREEN: metadata.shown_at}
     out = bytearray()
     for kind, content in split(body):
         fitted = content
         if kind == _SIZE:
             fitted = struct.pack(">II", *side_px) + content[8:]
-        elif kind == _RESOLUTIONS and resolution is not None:
+        elif kind == _RESOLUTIONS:
             fitted = b"".join(
-                _pack(name, _fit_resolution(value, resolution)) for name, value in split(content)
+                _pack(name, _fit_resolution(value, resolutions.get(name)))
+                for name, value in split(content)
             )
         out += _pack(kind, fitted)
     return bytes(out)
 
 
-def _fit_resolution(body: bytes, resolution: Resolution) -> bytes:
-    if _read_resolution(body) in {None, resolution}:
+def _fit_resolution(body: bytes, resolution: Resolution | None) -> bytes:
+    if resolution is None or _read_resolution(body) in {None, resolution}:
         return body
     fractions = [
         (value * 100).limit_denominator(_MAX_SHORT) for value in (resolution.y, resolution.x)

@@ -225,9 +225,12 @@ def _join_profile(parts: list[bytes], notes: list[str]) -> bytes | None:
 
 
 def _read_density(jfif: bytes) -> Resolution | None:
-    unit = {1: Unit.INCH, 2: Unit.CM}.get(jfif[2]) if len(jfif) >= _DENSITY_BYTES else None
+    """Return a resolution; without a unit the shape of a pixel, where that isn't a square."""
+    if len(jfif) < _DENSITY_BYTES:
+        return None
+    unit = {1: Unit.INCH, 2: Unit.CM}.get(jfif[2], Unit.NONE)
     x, y = int.from_bytes(jfif[3:5]), int.from_bytes(jfif[5:7])
-    if unit is None or not x or not y:
+    if not x or not y or (unit is Unit.NONE and x == y):
         return None
     return Resolution(Fraction(x), Fraction(y), unit)
 
@@ -246,6 +249,9 @@ def write(
         notes.append("JPEG has no place for the PNG file's own chunks")
     flat = _flatten(np.atleast_3d(samples), model.channels, notes)
     fitting = _fitting(_make_segments(metadata, software, notes), notes)
+    told = metadata.resolution
+    if told is not None and told.unit is Unit.NONE and told.x != told.y:
+        notes.append("the shape of the pixels, which aren't squares, was left out")
     out = BytesIO()
     image = Image.fromarray(flat)
     if model is ColourModel.CMYK:  # four channels look like RGBA

@@ -94,6 +94,7 @@ class Metadata:
         iptc: an IPTC block that a TIFF or JPEG 2000 file has outside of it.
         comments: free text of JPEG and GIF files.
         resolution: None where the file doesn't give one.
+        shown_at: the resolution for a screen that a JPEG 2000 file gives beside that of the print.
         chunks: PNG's own chunks (type, data) that describe colour or hold text.
     """
 
@@ -104,6 +105,7 @@ class Metadata:
     iptc: bytes | None = None
     comments: tuple[bytes, ...] = ()
     resolution: Resolution | None = None
+    shown_at: Resolution | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 

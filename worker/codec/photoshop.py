@@ -11,23 +11,35 @@ from worker.codec.photograph import Metadata
 THUMBNAILS = frozenset((0x0409, 0x040C))
 RESOLUTION = frozenset((0x03ED,))
 _IPTC = 0x0404
-_MARK = b"8BIM"
+MARKS = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
+"""What a resource begins with, by the program that it is from."""
 _HEADER_BYTES = 7  # mark, number, length of the name
 _LINE_DIGITS = 72
 
 
-def without(numbers: Set[int], block: bytes) -> bytes | None:
-    """Return the block without some resources; as it is where it can't be read, None if empty."""
+def without(numbers: Set[int], block: bytes, notes: list[str]) -> bytes | None:
+    """Return the block without some resources, None if empty.
+
+    What can't be read at its end stays, unless it seems to hold one of these.
+
+    Args:
+        numbers: of the resources.
+        block: as a file carried it.
+        notes: is appended to.
+    """
     parts = list(_split(block))
-    if b"".join(part for _, part in parts) != block:
-        return block
-    return b"".join(part for number, part in parts if number not in numbers) or None
+    tail = block[sum(len(part) for _, part in parts) :]
+    if any(mark + number.to_bytes(2) in tail for mark in MARKS for number in numbers):
+        notes.append("Photoshop's resources are damaged; only their readable parts were kept")
+        tail = b""
+    rest = b"".join(part for number, part in parts if number not in numbers) + tail
+    return rest if rest.strip(b"\0") else None
 
 
 def _split(block: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the number and all bytes of each resource, as far as they make sense."""
     at = 0
-    while block[at : at + 4] == _MARK and at + _HEADER_BYTES <= len(block):
+    while block[at : at + 4] in MARKS and at + _HEADER_BYTES <= len(block):
         number = int.from_bytes(block[at + 4 : at + 6])
         size_at = _size_at(block, at)
         size = int.from_bytes(block[size_at : size_at + 4])
@@ -70,7 +82,7 @@ def resources_of(metadata: Metadata, notes: list[str]) -> bytes | None:
 
 def wrap(iptc: bytes) -> bytes:
     """Return a block that holds nothing but IPTC."""
-    header = _MARK + _IPTC.to_bytes(2) + bytes(2) + len(iptc).to_bytes(4)
+    header = MARKS[0] + _IPTC.to_bytes(2) + bytes(2) + len(iptc).to_bytes(4)
     return header + iptc + bytes(len(iptc) % 2)
 
 

@@ -7,12 +7,14 @@ imagecodecs has no door for chunks: they are read, checked and written here.
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated
+from worker.codec.colour_codes import make_profile
 from worker.codec.header import PageHeader
 from worker.codec.limits import Limits, check_pixels
 from worker.codec.photograph import AlphaKind, Metadata, Page, Samples
@@ -28,6 +30,9 @@ _WITH_COLOUR, _WITH_ALPHA = 2, 4  # bits of the colour type
 _END = b"IEND\xae\x42\x60\x82"
 _TAIL_BYTES = 4096
 _CHUNK_FRAME_BYTES = 12
+_PROFILE_KIND = slice(16, 20)  # ICC.1:2022, 7.2
+_CODES_BYTES, _GAMMA_UNIT = 4, 100_000
+_SRGB_GAMMA, _SAME_GAMMA = 1 / 2.2, 0.02
 _SPARE_BYTES = 1 << 20
 """Beside a fiftieth, and a byte a row: for frames, and what deflate adds where nothing is saved."""
 _LEVEL = 3  # of scanned photographs: the size of level 6 in a third of its time
@@ -52,6 +57,7 @@ def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page
         raise PhotoCorrupt(f"the PNG decoder says: {error}") from error
     converted = colour == _PALETTE or depth < _WHOLE_BYTE or b"tRNS" in types
     metadata = read_metadata(chunks, notes, converted=converted)
+    metadata = _add_profile(metadata, notes, is_gray=not colour & _WITH_COLOUR)
     return make_page(samples, metadata, space=space, notes=notes)
 
 
@@ -62,7 +68,7 @@ def read_header(data: Stored, *, limits: Limits) -> PageHeader:
     if _END not in bytes(data[max(0, len(data) - _TAIL_BYTES) :]):
         for _ in _read_chunks(data, []):  # to find out how it is broken
             pass
-    metadata = read_metadata(chunks, [])
+    metadata = _add_profile(read_metadata(chunks, []), [], is_gray=not colour & _WITH_COLOUR)
     _, orientation, resolution = read_exif(metadata, [])
     has_alpha = bool(colour & _WITH_ALPHA) or any(kind == b"tRNS" for kind, _ in chunks)
     return PageHeader(
@@ -77,6 +83,20 @@ def read_header(data: Stored, *, limits: Limits) -> PageHeader:
         orientation=orientation,
         resolution=resolution,
     )
+
+
+def _add_profile(metadata: Metadata, notes: list[str], *, is_gray: bool) -> Metadata:
+    """Add the profile that `cICP` stands for; say where `gAMA` tells of other tones than sRGB's."""
+    if metadata.icc is not None:
+        return metadata
+    told = dict(metadata.chunks)
+    if len(codes := told.get(b"cICP", b"")) == _CODES_BYTES:
+        icc = make_profile(*codes[:2], is_gray=is_gray, notes=notes)
+        return replace(metadata, icc=icc)
+    gamma = int.from_bytes(told.get(b"gAMA", b"")) / _GAMMA_UNIT
+    if gamma and b"sRGB" not in told and abs(gamma - _SRGB_GAMMA) > _SAME_GAMMA:
+        notes.append(f"the gamma of {gamma:g} was kept, but the samples were taken for sRGB")
+    return metadata
 
 
 def _read_size(data: Stored, *, limits: Limits) -> tuple[int, int, int, int]:
@@ -140,6 +160,10 @@ def write(
         imagecodecs.png_encode(samples, level=_LEVEL, out=room)  # type: ignore[arg-type]
     )
     target.write(plain[:_HEADER_END])
+    kind = b"GRAY" if samples.shape[2:] in {(), (2,)} else b"RGB "
+    if metadata.icc is not None and metadata.icc[_PROFILE_KIND] != kind:
+        name = metadata.icc[_PROFILE_KIND].decode("latin-1").strip()
+        notes.append(f"an ICC profile for {name} was kept, which PNG's readers leave out here")
     for chunk in make_chunks(metadata, software, notes):
         target.write(_pack(*chunk))
     target.write(plain[_HEADER_END:])

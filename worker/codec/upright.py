@@ -3,7 +3,6 @@
 In: samples and metadata as stored. Out: a `Page`. What had to be left out is said in `notes`.
 """
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import PhotoUnsupported
-from worker.codec import exif, photoshop
+from worker.codec import exif, photoshop, xmp_packet
 from worker.codec.conversion import Scaled
 from worker.codec.ifd import DamagedError
 from worker.codec.native import ColourModel, Conversion, Native, note_of_range, used_bits
@@ -25,14 +24,13 @@ from worker.codec.photograph import (
     TiffStorage,
     WebpStorage,
 )
-from worker.scratch import Space, copy_rows
+from worker.scratch import Space, copy_parts
 
 _QUARTER_TURNS = {5, 6, 7, 8}
 _PROFILE_HEADER_BYTES = 128
 _GRAY, _RGB = ColourModel.GRAY, ColourModel.RGB
 _MODELS = {1: _GRAY, 2: _GRAY, 3: _RGB, 4: _RGB}  # by the number of channels; what is over is alpha
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)([1-8])")
-_XMP_THUMBNAILS = (b"xmp:Thumbnails>", b"xap:Thumbnails>")
+_XMP_UPRIGHT = {f"{xmp_packet.TIFF}Orientation": lambda _: "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,7 @@ class Reading:
 
     Attributes:
         orientation: 1 to 8 where the container says it; else the EXIF block decides.
+        turned: the decoder made a quarter turn itself, which the EXIF block may repeat.
         alpha_kind: what a channel beside the colours means.
         model: what the channels mean; gray or RGB by their number where it isn't said.
         conversion: how they are shown to the engine; None where it can take them as they are.
@@ -50,6 +49,7 @@ class Reading:
     """
 
     orientation: int | None = None
+    turned: bool = False
     alpha_kind: AlphaKind = AlphaKind.STRAIGHT
     model: ColourModel | None = None
     conversion: Conversion | None = None
@@ -76,7 +76,7 @@ def make_page(
         reading: what else is known.
     """
     reading = reading or Reading()
-    metadata, told = _make_upright(stored, notes, reading.orientation)
+    metadata, told = _make_upright(stored, notes, reading)
     planes = _turn(np.atleast_3d(samples), told)
     channels = planes.shape[2]
     model = reading.model or _MODELS.get(channels)
@@ -130,43 +130,34 @@ def read_exif(stored: Metadata, notes: list[str]) -> tuple[bytes | None, int, Re
     return found.block, found.orientation, stored.resolution or found.resolution
 
 
-def _make_upright(
-    stored: Metadata, notes: list[str], orientation: int | None
-) -> tuple[Metadata, int]:
-    block, told, resolution = read_exif(stored, notes)
-    told = told if orientation is None else orientation
+def _make_upright(stored: Metadata, notes: list[str], reading: Reading) -> tuple[Metadata, int]:
+    block, repeated, resolution = read_exif(stored, notes)
+    told = repeated if reading.orientation is None else reading.orientation
     if told != 1:
         notes.append(f"the picture was turned upright from orientation {told}")
-    if told in _QUARTER_TURNS:
+    shown_at = stored.shown_at
+    if told in _QUARTER_TURNS or (reading.turned and repeated in _QUARTER_TURNS):
         resolution = resolution.turned() if resolution is not None else None
+        shown_at = shown_at.turned() if shown_at is not None else None
         block = exif.turn(block) if block is not None else None
     icc, xmp, resources = stored.icc, stored.xmp, stored.photoshop
     if icc is not None and not _is_profile(icc):
         icc = None
         notes.append("the ICC profile is damaged and was left out")
     if xmp is not None:
-        xmp = _drop_thumbnails(_XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+        xmp = xmp_packet.change(xmp, _XMP_UPRIGHT, notes, dropped=[xmp_packet.THUMBNAILS])
     if resources is not None:
-        resources = photoshop.without(photoshop.THUMBNAILS, resources)
+        resources = photoshop.without(photoshop.THUMBNAILS, resources, notes)
     upright = replace(
-        stored, icc=icc, exif=block, xmp=xmp, photoshop=resources, resolution=resolution
+        stored,
+        icc=icc,
+        exif=block,
+        xmp=xmp,
+        photoshop=resources,
+        resolution=resolution,
+        shown_at=shown_at,
     )
     return upright, told
-
-
-def _drop_thumbnails(xmp: bytes) -> bytes:
-    """Return XMP without its thumbnails, each from where it begins to the next end."""
-    for tag in _XMP_THUMBNAILS:
-        kept: list[bytes] = []
-        at = 0
-        while (start := xmp.find(b"<" + tag, at)) >= 0:
-            end = xmp.find(b"</" + tag, start)
-            if end < 0:
-                break
-            kept.append(xmp[at:start])
-            at = end + len(b"</" + tag)
-        xmp = b"".join([*kept, xmp[at:]])
-    return xmp
 
 
 def _is_profile(icc: bytes) -> bool:
@@ -190,5 +181,5 @@ def _in_order(samples: NDArray[Any], space: Space) -> NDArray[Any]:
     if samples.flags.c_contiguous:
         return samples
     ordered = space.empty(samples.shape, samples.dtype)
-    copy_rows(samples, ordered)
+    copy_parts(samples, ordered)
     return ordered

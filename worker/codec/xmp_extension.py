@@ -1,7 +1,7 @@
 """Long XMP packets of JPEG files: what one segment can't hold lies in an extension.
 
 In: a packet, and the extension's parts. Out: one packet that has all properties, and the other way
-round. Both come from outside: entities, network, document types and huge trees are switched off.
+round. Both come from outside, and are parsed as such.
 Source: XMP Specification, Part 3 (2020), 1.1.3.1.
 """
 
@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from lxml import etree
+
+from worker.codec import xmp_packet
 
 _PART = struct.Struct(">32sII")  # the extension's MD5 in hexadecimal, its length, this part's place
 _PART_BYTES = 65_400
@@ -150,7 +152,4 @@ def _write(root: etree._Element) -> bytes:
 def _parse(data: bytes) -> etree._Element:
     if b"<!DOCTYPE" in data:
         raise _DamagedError
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
-    )
-    return etree.fromstring(data, parser)
+    return xmp_packet.parse(data)

@@ -5,7 +5,6 @@ engine. It ends when its parent does, however that goes.
 """
 
 import ctypes
-import errno
 import gc
 import importlib
 import logging
@@ -27,12 +26,10 @@ from worker.codec.stored import FileBytes
 from worker.decoding import wire
 from worker.decoding.arena import Arena
 from worker.decoding.channel import Channel, ChannelError
-from worker.scratch import writing
 
 CRASHED = "crashed"
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
-_MOST_FILES = 64
-_FULL = {errno.EFBIG, errno.ENOMEM}
+_MOST_FILES = 4096  # each map of a page's samples is one
 
 Function = Callable[..., Photograph]
 
@@ -110,8 +107,6 @@ def _answer(decode: Function, message: object, fds: list[int]) -> object:
         return {"error": error.code, "message": str(error)}
     except MemoryError:
         return _too_large()
-    except OSError as error:
-        return _too_large() if error.errno in _FULL else _crashed(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to know
         return _crashed(error)
     if arena.is_in_use:
@@ -120,7 +115,7 @@ def _answer(decode: Function, message: object, fds: list[int]) -> object:
 
 
 def _decode(decode: Function, source: int, limits: Limits, arena: Arena) -> object:
-    with open(source, "rb", closefd=False) as file, writing(os.fstat(source).st_size):
+    with open(source, "rb", closefd=False) as file:
         return wire.pack(decode(FileBytes(file), limits=limits, space=arena), arena)
 
 

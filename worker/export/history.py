@@ -44,11 +44,12 @@ class Packed:
     """A delivered photo in the bag: its files, each with its path."""
 
     record: Record
-    derivative: bytes
+    derivative_start: bytes
+    """Its first bytes, which may tell its format."""
     derivative_path: str
     sidecar: bytes
     sidecar_path: str
-    master: bytes | None = None
+    master_start: bytes | None = None
     """None where masters stay where they are."""
     master_path: str | None = None
 
@@ -66,7 +67,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
         sha256=record.derivative.sha256,
         size_bytes=record.derivative.bytes,
         format=record.derivative.content_type.rpartition("/")[2].upper(),
-        puid=_puid(photo.derivative),
+        puid=_puid(photo.derivative_start),
         creator=Creator(program.name, program.version or "unknown", record.created_at),
         relations=(
             Relation(premis.DERIVATION, premis.HAS_SOURCE, master.identifier, ids.of("creation")),
@@ -92,7 +93,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
         agents=((program, premis.EXECUTING_PROGRAM),),
         files=((master, None), (derivative, None)),
     )
-    copied = (derivative,) if photo.master is None else (master, derivative)
+    copied = (derivative,) if photo.master_start is None else (master, derivative)
     check = Event(
         f"{ids.of('fixity check')}/{occasion.moment}",
         premis.FIXITY_CHECK,
@@ -149,7 +150,7 @@ def _master(photo: Packed, occasion: Occasion, ids: _Identifiers) -> File:
         sha256=master.sha256,
         size_bytes=master.bytes,
         format=master.container.upper(),
-        puid=None if photo.master is None else _puid(photo.master),
+        puid=None if photo.master_start is None else _puid(photo.master_start),
     )
 
 
@@ -170,8 +171,8 @@ def _origin(occasion: Occasion, key: str) -> tuple[str, str]:
     return ("URI" if "://" in source else "path"), f"{source.rstrip('/')}/{key}"
 
 
-def _puid(data: bytes) -> str | None:
-    return next((puid for beginning, puid in _PUIDS if beginning.match(data)), None)
+def _puid(start: bytes) -> str | None:
+    return next((puid for beginning, puid in _PUIDS if beginning.match(start)), None)
 
 
 def _program(software: str) -> Agent:

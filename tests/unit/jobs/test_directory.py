@@ -64,6 +64,25 @@ def test_files_come_in_the_order_of_their_keys(store):
     assert keys(store) == sorted(names)
 
 
+@pytest.fixture
+def deepest(root):
+    """The last of very many folders, each in the one before: more than programs can walk back."""
+    folders = [root]
+    for _ in range(1100):
+        folders.append(folders[-1] / "a")
+        folders[-1].mkdir()
+    yield folders[-1]
+    for folder in reversed(folders[1:]):
+        for file in folder.glob("*.jpg"):
+            file.unlink()
+        folder.rmdir()
+
+
+def test_a_file_in_a_thousand_nested_folders_is_listed(store, deepest):
+    (deepest / "b.jpg").write_bytes(b"found")
+    assert keys(store) == ["a/" * 1100 + "b.jpg"]
+
+
 def test_a_name_in_another_encoding_is_listed_and_can_be_shown_but_not_read(root, store):
     (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
     [key] = keys(store)

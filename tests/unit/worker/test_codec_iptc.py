@@ -16,6 +16,7 @@ from worker.codec.limits import Limits
 
 OUTPUTS = ["tiff", "png", "jpeg"]
 PATHS = b"8BIM\x07\xd0\0\0\0\0\0\x04path"
+THUMBNAIL = b"8BIM\x04\x0c\0\0\0\0\0\x05stale\0"
 OTHER_IPTC = IPTC.replace(b"Nonymous", b"Lastname")
 OTHER_RESOURCES = b"8BIM\x04\x04\0\0\0\0\0\x10" + OTHER_IPTC
 PHOTOSHOP_BOX = bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb")
@@ -100,11 +101,32 @@ def test_iptc_of_a_jpeg_2000_file_gets_its_own_field_in_tiff():
 
 @pytest.mark.parametrize("output", ["same", *OUTPUTS])
 def test_photoshops_resources_of_a_jpeg_2000_file_come_back_without_their_thumbnail(output):
-    thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\x05stale\0"
-    encoded = rewrite(jp2_with(PATHS + thumbnail + OTHER_RESOURCES), output)
+    encoded = rewrite(jp2_with(PATHS + THUMBNAIL + OTHER_RESOURCES), output)
     (page,) = decode(encoded.data, limits=Limits(10_000)).pages
     np.testing.assert_equal(page.metadata.photoshop, PATHS + OTHER_RESOURCES)
     assert b"stale" not in encoded.data
+
+
+@pytest.mark.parametrize("output", ["same", *OUTPUTS])
+@pytest.mark.parametrize("mark", [b"MeSa", b"AgHg", b"PHUT", b"DCSR"])
+def test_no_thumbnail_stays_beside_resources_of_other_programs(mark, output):
+    others = mark + PATHS[4:] + OTHER_RESOURCES
+    encoded = rewrite(jp2_with(mark + PATHS[4:] + THUMBNAIL + OTHER_RESOURCES), output)
+    (page,) = decode(encoded.data, limits=Limits(10_000)).pages
+    assert page.metadata.photoshop == others
+    assert b"stale" not in encoded.data
+
+
+@pytest.mark.parametrize("tail", [b"\0\0", b"rubbish", PATHS[:-1]])
+def test_no_thumbnail_stays_in_front_of_what_cannot_be_read(tail):
+    (page,) = decode(jp2_with(PATHS + THUMBNAIL + tail), limits=Limits(10_000)).pages
+    assert page.metadata.photoshop == PATHS + tail
+
+
+def test_a_damaged_thumbnail_is_left_out_and_that_is_said():
+    photograph = decode(jp2_with(PATHS + THUMBNAIL[:-4]), limits=Limits(10_000))
+    assert photograph.pages[0].metadata.photoshop == PATHS
+    assert any("resources are damaged" in note for note in photograph.notes)
 
 
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool isn't installed")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import PhotoUnsupported
-from tests.unit.worker.codec_masters import HEIGHT, WIDTH, jp2, photo
+from tests.unit.worker.codec_masters import HEIGHT, WIDTH, exif, jp2, photo
 from tests.unit.worker.whole import encode
 from worker.codec import decode, output_suffix, read_header
 from worker.codec.jp2_codestream import is_reversible
@@ -237,3 +237,80 @@ def test_one_component_that_is_not_exact_is_enough(extra):
     data = codestream(jp2(photo(), 8))
     at = data.index(b"\xff\x64")
     assert not is_reversible(data[:at] + extra + data[at:])
+
+
+def resolution(kind, down, across):
+    return box(kind, struct.pack(">HHHHbb", down, 1, across, 1, 0, 0))
+
+
+def with_resolutions(data, *boxes):
+    def specify(header):
+        return header[: header.index(b"res ") - 4] + box(b"res ", b"".join(boxes))
+
+    return with_header(data, specify)
+
+
+def resolutions_of(data):
+    """Points in a metre, down and across, by the kind of box."""
+    found = {}
+    for kind in (b"resc", b"resd"):
+        at = data.index(kind) + 4
+        down, under, across, below, *powers = struct.unpack_from(">HHHHbb", data, at)
+        found[kind] = (down / under * 10 ** powers[0], across / below * 10 ** powers[1])
+    return found
+
+
+BOTH = resolution(b"resc", 11811, 5905), resolution(b"resd", 2835, 1417)
+TURNED_EXIF = exif(6).tobytes().removeprefix(b"Exif\0\0")
+ADOBE_EXIF = bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e")
+XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+
+
+def turned(identifier=b"JpgTiffExif->JP2"):
+    data = jp2(photo(), 8)
+    upright = exif().tobytes().removeprefix(b"Exif\0\0")
+    assert upright in data
+    return data.replace(b"JpgTiffExif->JP2" + upright, identifier + TURNED_EXIF)
+
+
+def test_a_picture_for_print_and_screen_keeps_both_resolutions():
+    data = rewrite(with_resolutions(jp2(photo(), 8), *BOTH)).data
+    assert resolutions_of(data) == {b"resc": (11811, 5905), b"resd": (2835, 1417)}
+
+
+def test_both_resolutions_turn_with_the_picture():
+    data = rewrite(with_resolutions(turned(), *BOTH)).data
+    assert resolutions_of(data) == {b"resc": (5905, 11811), b"resd": (1417, 2835)}
+
+
+def test_both_resolutions_grow_with_the_picture():
+    photograph = decode(with_resolutions(jp2(photo(), 8), *BOTH), limits=LIMITS)
+    larger = [page.pixels.repeat(2, 0).repeat(2, 1) for page in photograph.pages]
+    data = encode(photograph, larger, output="same", jpeg_quality=95, software="test").data
+    assert resolutions_of(data) == {b"resc": (23622, 11810), b"resd": (5670, 2834)}
+
+
+def test_the_exif_block_that_photoshop_writes_turns_the_picture_and_stays_where_it_is():
+    data = turned(ADOBE_EXIF)
+    assert read_header(data, limits=LIMITS).pages[0].orientation == 6
+    derivative = rewrite(data).data
+    assert by_openjpeg(derivative).shape[:2] == (WIDTH, HEIGHT)
+    assert derivative.count(ADOBE_EXIF) == 1
+    assert b"JpgTiffExif" not in derivative
+    assert TURNED_EXIF not in derivative
+    again = decode(derivative, limits=Limits(HEIGHT * WIDTH)).pages[0]
+    assert again.metadata.exif is not None
+    assert again.pixels.shape[:2] == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize(
+    ("identifier", "name"),
+    [(XMP_BOX, "XMP packets"), (ADOBE_EXIF, "EXIF blocks")],
+    ids=["XMP", "EXIF"],
+)
+def test_what_stands_twice_is_kept_once_and_that_is_said(identifier, name, lossless):
+    data = jp2(photo(), 8, lossless=lossless)
+    at = data.index(b"jp2c") - 4
+    photograph = decode(data[:at] + box(b"uuid", identifier + b"more") + data[at:], limits=LIMITS)
+    assert photograph.notes == (f"of 2 {name} only the first was kept",)

@@ -1,13 +1,15 @@
-"""Long XMP packets: the extension of a JPEG file's comes back, wherever there is room for it."""
+"""XMP packets: true to the picture however they are spelled; long ones come back whole."""
 
 import hashlib
 import shutil
 import struct
 import subprocess
+import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
+from lxml import etree
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -200,3 +202,104 @@ def test_exiftool_finds_the_same_properties(output, tmp_path):
         found.append(subprocess.run(command, check=True, capture_output=True).stdout)
     assert found[0] == found[1]
     assert STORY.strip().encode() in found[0]
+
+
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+XMP = 'xmlns:s="http://ns.adobe.com/xap/1.0/"'
+TURNED = {
+    "element": packet("<tiff:Orientation>6</tiff:Orientation>", f'xmlns:tiff="{TIFF}"'),
+    "attribute": packet("", f'xmlns:tiff="{TIFF}" tiff:Orientation="6"'),
+    "spaces": packet("", f'xmlns:tiff="{TIFF}" tiff:Orientation = "6"'),
+    "prefix": packet("<t:Orientation >6</t:Orientation >", f'xmlns:t="{TIFF}"'),
+    "reference": packet("", f'xmlns:tiff="{TIFF}" tiff:Orientation="&#54;"'),
+    "UTF-16": packet("", f'xmlns:tiff="{TIFF}" tiff:Orientation="6"').decode().encode("utf-16"),
+    "UTF-16, no mark": packet("", f'xmlns:t="{TIFF}" t:Orientation="6"')
+    .decode()
+    .encode("utf-16-be"),
+}
+
+
+def properties_of(found):
+    """Names, without their prefixes, and texts of a packet's properties."""
+    (description,) = etree.fromstring(found).iter("{*}Description")
+    elements = {child.tag: child.text for child in description}
+    return {etree.QName(n).localname: t for n, t in ({**description.attrib, **elements}).items()}
+
+
+@pytest.mark.parametrize("main", TURNED.values(), ids=TURNED)
+def test_the_orientation_is_upright_however_it_is_spelled(main):
+    photograph = read(jpeg(main, []))
+    assert properties_of(photograph.pages[0].metadata.xmp)["Orientation"] == "1"
+    assert photograph.notes == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_no_thumbnail_stays_in_a_packet_however_it_is_spelled(encoding):
+    thumbnails = "<s:Thumbnails ><rdf:Alt><rdf:li>stale</rdf:li></rdf:Alt></s:Thumbnails >"
+    main = packet(thumbnails + simple("creator", "Anna"), XMP).decode().encode(encoding)
+    found = read(jpeg(main, [])).pages[0].metadata.xmp
+    assert properties_of(found)["creator"] == "Anna"
+    assert "stale" not in "".join(etree.fromstring(found).itertext())
+
+
+def test_words_that_only_look_like_an_orientation_stay_byte_for_byte():
+    main = packet(simple("title", 'tiff:Orientation="6"'), f"xmlns:tiff='{TIFF}'")
+    assert read(jpeg(main, [])).pages[0].metadata.xmp == main
+    upright = TURNED["spaces"].replace(b'"6"', b'"1"')
+    assert read(jpeg(upright, [])).pages[0].metadata.xmp == upright
+
+
+def test_an_ingredient_keeps_its_own_orientation():
+    inner = '<rdf:Description t:Orientation="6"/>'
+    main = packet(f"<dc:relation>{inner}</dc:relation>", f'xmlns:t="{TIFF}" t:Orientation="6"')
+    found = read(jpeg(main, [])).pages[0].metadata.xmp
+    assert found.count(b't:Orientation="6"') == found.count(b't:Orientation="1"') == 1
+
+
+def test_a_damaged_packet_that_names_an_orientation_is_upright_and_that_is_said():
+    main = TURNED["element"].replace(b"</rdf:Desc", b"<dc:title>Anna</dc:titel></rdf:Desc")
+    photograph = read(jpeg(main, []))
+    assert properties_of(photograph.pages[0].metadata.xmp)["Orientation"] == "1"
+    assert any("XMP packet is damaged" in note for note in photograph.notes)
+
+
+def test_an_unreadable_packet_that_names_an_orientation_is_left_out_and_that_is_said():
+    photograph = read(jpeg(b"<a>tiff:Orientation", []))
+    assert photograph.pages[0].metadata.xmp is None
+    assert any("XMP packet can't be read" in note for note in photograph.notes)
+    assert read(jpeg(b"<a>rubbish", [])).notes == ()
+
+
+def png_with(*chunks):
+    """A PNG file with more chunks, each a type and its data."""
+    out = BytesIO()
+    picture().save(out, "PNG")
+    start, rest = out.getvalue()[:33], out.getvalue()[33:]
+    packed = [
+        len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+        for kind, data in chunks
+    ]
+    return start + b"".join(packed) + rest
+
+
+def raw_profile(main):
+    digits = main.hex().encode()
+    return b"tEXt", b"Raw profile type xmp\0\nxmp\n    %d\n%s\n" % (len(main), digits)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_packet_that_a_png_holds_as_a_raw_profile_is_read_and_written_once(output):
+    data = rewrite(png_with(raw_profile(TURNED["element"])), output).data
+    found = read(data).pages[0].metadata.xmp
+    assert properties_of(found)["Orientation"] == "1"
+    assert b"Raw profile type xmp" not in data
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_of_two_packets_of_a_png_one_is_kept_and_that_is_said(swapped):
+    first, second = packet(simple("creator", "Anna")), packet(simple("creator", "Bert"))
+    chunks = [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + first), raw_profile(second)]
+    photograph = read(png_with(*(chunks[::-1] if swapped else chunks)))
+    assert photograph.pages[0].metadata.xmp == first
+    assert any("second XMP packet" in note for note in photograph.notes)
+    assert read(png_with(chunks[0], raw_profile(first))).notes == ()

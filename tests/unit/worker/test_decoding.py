@@ -1,8 +1,11 @@
 """Decoding in a child: the same photographs come back, and whatever goes wrong costs one photo."""
 
 import dataclasses
+import io
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from jobs.errors import (
     DecoderUnavailable,
@@ -20,16 +24,20 @@ from jobs.errors import (
     PhotoEmpty,
     PhotoTooLarge,
     PhotoUnsupported,
+    ScratchFull,
 )
 from tests.unit.worker.codec_masters import MASTERS, photo, pillow
 from worker.codec import Limits, decode
 from worker.decoding import Budget, Decoder, wire
 from worker.decoding.arena import Arena
+from worker.decoding.channel import Channel, ChannelError
+from worker.scratch import Scratch
 
 LIMITS = Limits(100_000_000)
 CORPUS = Path(__file__).parents[4] / "shared/corpus/malformed"
+MIB = 1 << 20
 FAKES = '''
-import ctypes, os, resource, sys, time
+import ctypes, errno, os, resource, sys, time
 from worker import codec
 
 def decode(data, *, limits, space):
@@ -62,6 +70,13 @@ def decode(data, *, limits, space):
     if word.startswith(b"tell"):
         raise codec.decode.__globals__["PhotoCorrupt"](" ".join(sorted(os.environ)))
     return codec.decode(data, limits=limits, space=space)
+
+def decode_on_a_full_disk(data, *, limits, space):
+    os.posix_fallocate = no_room
+    return codec.decode(data, limits=limits, space=space)
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 '''
 
 
@@ -214,6 +229,98 @@ def test_a_bomb_that_passes_every_header_check_runs_into_the_limit_of_memory():
         with pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"):
             decoder(data, limits=limits)
         assert decoder(png(), limits=LIMITS).pages
+
+
+def tiff(pages, shape, **options):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for number in range(pages):
+            pixels = np.full(shape, number, np.uint8)
+            writer.write(pixels, photometric="rgb", metadata=None, **options)
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("shape", [(8, 8, 3), (800, 800, 3)], ids=["small", "large"])
+def test_a_full_disk_is_no_photos_fault(tmp_path, shape):
+    scratch, function = Scratch(tmp_path, memory_bytes=0), "fake_codecs:decode_on_a_full_disk"
+    with (
+        Decoder(Budget(60, 1 << 30), scratch=scratch, function=function) as decoder,
+        pytest.raises(ScratchFull, match=r"GPEN_SCRATCH.*No space left"),
+    ):
+        decoder(tiff(1, shape), limits=LIMITS)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 128 * MIB])
+@pytest.mark.parametrize("budget_bytes", [28 * MIB, 45 * MIB, 58 * MIB])
+def test_a_picture_beyond_the_budget_is_too_large_whatever_says_so(
+    tmp_path, budget_bytes, memory_bytes
+):
+    # On its way there are the limits of address space, of files and of threads.
+    turned = tiff(1, (3000, 3333, 3), extratags=[(274, "H", 1, 6, True)])
+    with (
+        Decoder(
+            Budget(60, budget_bytes), scratch=Scratch(tmp_path, memory_bytes=memory_bytes)
+        ) as decoder,
+        pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"),
+    ):
+        decoder(turned, limits=LIMITS)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 128 * MIB])
+def test_a_file_may_have_more_large_pages_than_few_files(tmp_path, memory_bytes):
+    scratch = Scratch(tmp_path, memory_bytes=memory_bytes)
+    with Decoder(Budget(60, 2 << 30), scratch=scratch) as decoder:
+        photograph = decoder(tiff(70, (600, 600, 3)), limits=LIMITS)
+    assert [page.pixels[-1, -1, 0] for page in photograph.pages] == list(range(70))
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_too_many_maps_are_no_photos_fault(tmp_path):
+    with Scratch(tmp_path).disk_file() as disk:
+        arena = Arena(-1, disk.fileno(), memory_bytes=0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 10, hard))
+        try:
+            with pytest.raises(ScratchFull, match="Too many open files"):
+                _ = [arena.empty((MIB,), np.uint8) for _ in range(20)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def channels():
+    ours, theirs = (Channel(end) for end in socket.socketpair())
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_files_that_a_child_sends_are_not_kept(channels):
+    ours, theirs = channels
+    before = open_files()
+    theirs.send("a word", (0, 0, 0))
+    assert ours.receive(5) == "a word"
+    assert open_files() == before
+
+
+def test_files_of_a_message_that_breaks_off_are_closed(channels):
+    ours, theirs = channels
+    before = open_files()
+    theirs.send("a word", (0, 0, 0))
+    _, fds = ours.receive_with_fds()
+    assert open_files() == before + 3
+    for fd in fds:
+        os.close(fd)
+
+    socket.send_fds(theirs._end, [b"\0\0\0\2{"], [0, 0, 0])
+    theirs._end.shutdown(socket.SHUT_WR)
+    with pytest.raises(ChannelError):
+        ours.receive_with_fds()
+    assert open_files() == before
 
 
 @pytest.mark.parametrize(("seconds", "memory"), [(0, 1), (-1, 1), (1, 0), (float("nan"), 1)])

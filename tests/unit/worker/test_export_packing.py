@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import re
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from worker.codec import decode
 from worker.codec.limits import Limits
 from worker.export.errors import BagInvalid, DeliveryMismatch
 from worker.pipeline import run
+from worker.scratch import Scratch
 from worker.stages import Stages
 
 UNUSUAL = [
@@ -72,6 +74,23 @@ def sealed(album, **changes):
 
 def assert_nothing_is_left(album):
     assert [path.name for path in album.folder.glob("bag*")] == []
+
+
+def test_a_large_file_is_never_held_in_memory(album, tmp_path):
+    large = PNG + bytes(100 << 20)
+    album.deliver("a.tif", derivative=large, master=large)
+    del large
+    scratch = Scratch(tmp_path, memory_bytes=1 << 20)
+    tracemalloc.start()
+    try:
+        album.pack(with_masters=True, check=False, scratch=scratch)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10 << 20
+    sizes = {name: (album.target / "data" / name).stat().st_size for name in album.files()}
+    large_files = [name for name, size_bytes in sizes.items() if size_bytes > 100 << 20]
+    assert sorted(name.split("/")[0] for name in large_files) == ["derivatives", "masters"]
 
 
 def test_a_bag_has_derivatives_sidecars_and_premis_byte_for_byte(album):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -84,10 +85,14 @@ def write(path, height, width, **options):
     )
 
 
-def test_a_picture_of_sixty_megapixels_takes_a_part_of_its_size(tmp_path):
+TURNS = {1: np.asarray, 5: lambda array: array.swapaxes(0, 1), 6: lambda array: np.rot90(array, -1)}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_picture_of_sixty_megapixels_takes_a_part_of_its_size(tmp_path, orientation):
     (tmp_path / "in").mkdir()
     write(tmp_path / "in/small.tif", 128, 128)
-    write(tmp_path / "in/large.tif", 6016, 10_000)
+    write(tmp_path / "in/large.tif", 6016, 10_000, extratags=[(274, 3, 1, orientation, True)])
     decoded_bytes = 6016 * 10_000 * 6
     with subprocess.Popen(
         [sys.executable, "-P", "-c", WORKER, str(tmp_path)],
@@ -105,10 +110,24 @@ def test_a_picture_of_sixty_megapixels_takes_a_part_of_its_size(tmp_path):
             time.sleep(0.02)
         assert json.loads(worker.stdout.readline()) == 1
     assert peak - before < 0.4 * decoded_bytes
-    master, made = (tifffile.memmap(tmp_path / name, mode="r") for name in NAMES)
+    stored, made = (tifffile.memmap(tmp_path / name, mode="r") for name in NAMES)
+    master = TURNS[orientation](stored)
     assert (made[64:] == master[64:]).all()
     assert (made[:64] != master[:64]).any()
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+def test_a_file_in_memory_counts_though_nobody_maps_it(tmp_path):
+    before = resident_bytes(os.getpid())
+    file = Scratch(tmp_path).file(40 * MIB)
+    for _ in range(40):
+        file.write(bytes(MIB))
+    file.flush()
+    assert 39 * MIB < resident_bytes(os.getpid()) - before < 60 * MIB
+    with mmap.mmap(file.fileno(), 40 * MIB) as mapped:
+        assert not any(mapped[:: 1 << 12])
+        assert resident_bytes(os.getpid()) - before < 60 * MIB
+    file.close()
 
 
 NAMES = ("in/large.tif", "out/large.restored.tif")

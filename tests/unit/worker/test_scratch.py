@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 import time
 from itertools import pairwise
@@ -91,6 +92,83 @@ def test_nothing_is_swept_when_nothing_is_left(tmp_path):
     again = scratch.empty((4, 4), np.uint8)
     assert "scratch" in [thread.name for thread in threading.enumerate()]
     assert again.size
+
+
+def test_arrays_may_be_made_while_somebody_walks(tmp_path, monkeypatch):
+    scratch = Scratch(tmp_path, memory_bytes=0)
+    broken = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+
+    def make():
+        for _ in range(600):
+            scratch.empty((4, 4), np.uint8)
+
+    makers = [threading.Thread(target=make) for _ in range(2)]
+    held = [scratch.empty((4, 4), np.uint8) for _ in range(50)]
+    array = scratch.empty((64, MIB), np.uint8)
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    try:
+        for maker in makers:
+            maker.start()
+        while any(maker.is_alive() for maker in makers):
+            assert sum(1 for _ in bands(array)) == 32
+    finally:
+        sys.setswitchinterval(interval_s)
+        for maker in makers:
+            maker.join()
+    assert not broken
+    assert len(held) == 50
+
+
+def test_an_array_needs_no_thread_and_the_next_one_tries_again(tmp_path, monkeypatch):
+    wait_until(lambda: "scratch" not in [thread.name for thread in threading.enumerate()])
+    scratch = Scratch(tmp_path, memory_bytes=0)
+
+    def no_room(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_room)
+        array = scratch.empty((128, MIB), np.uint8)
+    before = resident_bytes()
+    for rows in bands(array):
+        array[rows] = 1
+    assert resident_bytes() - before < 64 * MIB
+    assert "scratch" not in [thread.name for thread in threading.enumerate()]
+
+    again = scratch.empty((4, 4), np.uint8)
+    assert "scratch" in [thread.name for thread in threading.enumerate()]
+    assert again.size
+
+
+def test_what_cannot_be_made_takes_no_room(tmp_path, monkeypatch):
+    def too_many(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    scratch = Scratch(tmp_path, memory_bytes=2 << 60)
+    half = scratch.file(1 << 60)
+    with pytest.raises(MemoryError):
+        scratch.empty((1 << 60,), np.uint8)
+    with monkeypatch.context() as full:
+        full.setattr(os, "memfd_create", too_many)
+        with pytest.raises(ScratchFull, match="Too many open files"):
+            scratch.file(1 << 60)
+    file = scratch.file(1 << 60)
+    assert not files_of(tmp_path)
+    file.close()
+    half.close()
+
+
+def test_one_thing_takes_half_of_the_memory_at_most(tmp_path):
+    scratch = Scratch(tmp_path, memory_bytes=MIB)
+    half = scratch.file(MIB // 2)
+    assert not files_of(tmp_path)
+    half.close()
+    del half
+    more = scratch.file(MIB // 2 + 1)
+    assert files_of(tmp_path)
+    more.close()
 
 
 def test_a_file_may_be_written_and_read_anywhere(tmp_path):
