@@ -140,9 +140,12 @@ class Process:
             ServiceFailed: the program ended before, or the deadline passed; it is killed then.
         """
         end = time.monotonic() + deadline_s
-        while not ready():
-            if self.exit_code is not None:
-                raise self._failure(f"ended with {self.exit_code}")
+        while True:
+            code = self.exit_code  # looked at first: ending may be what `ready` waits for
+            if ready():
+                return
+            if code is not None:
+                raise self._failure(f"ended with {code}")
             if time.monotonic() > end:
                 self.stop(signal.SIGKILL)
                 raise self._failure(f"wasn't ready after {deadline_s:g} s")
@@ -154,13 +157,7 @@ class Process:
         Raises:
             ServiceFailed: it says that it failed, or the deadline passed; it is killed then.
         """
-        try:
-            code = self._child.wait(deadline_s)
-        except subprocess.TimeoutExpired as error:
-            self.stop(signal.SIGKILL)
-            raise self._failure(f"wasn't ready after {deadline_s:g} s") from error
-        if code:
-            raise self._failure(f"ended with {code}")
+        self.wait_until(lambda: self.exit_code == 0, deadline_s=deadline_s)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, *, deadline_s: float = _STOP_S) -> int:
         """Send the signal, wait, kill what is still there at the deadline; return the exit code."""

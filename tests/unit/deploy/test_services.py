@@ -200,10 +200,12 @@ def test_a_program_that_fails_is_reported_with_its_last_words(tmp_path: Path) ->
 def test_a_program_may_end_in_order_between_two_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    process = Process(["true"], log=tmp_path / "log", directory=tmp_path)
+    process._child.wait()
     looks = iter([None])
     monkeypatch.setattr(Process, "exit_code", property(lambda _: next(looks, 0)))
 
-    Process(["true"], log=tmp_path / "log", directory=tmp_path).finish(deadline_s=20)
+    process.finish(deadline_s=20)
 
 
 def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
