@@ -1,20 +1,22 @@
 """What can be asked of the ledger: a job's name or id goes in, plain values come out; read-only."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, or_, select, union_all
 from sqlalchemy.exc import ProgrammingError
 
 from jobs.database import Database
 from jobs.errors import DatabaseUnavailable, JobUnknown
 from jobs.migrate import current_revision, expected_revision
 from jobs.recipe import Recipe
-from jobs.schema import Counts, Failure, Job, Photo, PhotoState
-from jobs.tables import JobRow, PhotoRow
+from jobs.schema import Counts, Failure, Job, Miscount, Photo, PhotoState
+from jobs.tables import JobRow, PhotoRow, TallyRow
 
 _PAGE = 1000
 _SHORTEST_PREFIX = 6
+_TALLIED = ("photos", "faces", "faces_restored")
 _IN_FLIGHT = (PhotoState.PUBLISHED, PhotoState.CLAIMED)
 
 
@@ -80,31 +82,29 @@ class LedgerReader:
 
     def in_flight(self, job_id: str | None = None) -> int:
         """Return how many photos are with the broker or a worker, of one job or of all."""
-        query = select(func.count()).where(PhotoRow.state.in_(_IN_FLIGHT))
+        query = select(func.coalesce(func.sum(TallyRow.photos), 0)).where(
+            TallyRow.state.in_(_IN_FLIGHT)
+        )
         if job_id is not None:
-            query = query.where(PhotoRow.job_id == job_id)
+            query = query.where(TallyRow.job_id == job_id)
         with self._database.begin() as connection:
-            return connection.execute(query).scalar_one()
+            return int(connection.execute(query).scalar_one())
 
     def counts(self, job_id: str) -> Counts:
         """Return a job in numbers; a job without photos, or an unknown one, has zeros."""
-        query = (
-            select(
-                PhotoRow.state,
-                func.count().label("photos"),
-                func.coalesce(func.sum(PhotoRow.faces), 0).label("faces"),
-                func.coalesce(func.sum(PhotoRow.faces_restored), 0).label("faces_restored"),
-            )
-            .where(PhotoRow.job_id == job_id)
-            .group_by(PhotoRow.state)
-        )
         with self._database.begin() as connection:
-            rows = connection.execute(query).all()
-        return Counts(
-            by_state={PhotoState(row.state): row.photos for row in rows},
-            faces=sum(row.faces for row in rows),
-            faces_restored=sum(row.faces_restored for row in rows),
-        )
+            rows = connection.execute(_sums().where(TallyRow.job_id == job_id)).all()
+        return _count(rows)
+
+    def miscounts(self) -> list[Miscount]:
+        """Count all photos and return where the tallies differ: nowhere, or something is broken."""
+        both = union_all(counted(), _negated()).subquery()  # one statement, so one moment
+        keys = (both.c.job_id, both.c.state, both.c.code)
+        missing = [func.sum(both.c[name]) for name in _TALLIED]
+        query = select(*keys, *missing).group_by(*keys).order_by(*keys)
+        with self._database.begin() as connection:
+            rows = connection.execute(query.having(or_(*(each != 0 for each in missing)))).all()
+        return [Miscount(row[0], PhotoState(row[1]), row[2], *map(int, row[3:])) for row in rows]
 
     def photos(self, job_id: str, *, state: PhotoState | None = None) -> Iterator[Photo]:
         """Yield a job's photos by key, a page of rows at a time, each its own transaction."""
@@ -124,12 +124,20 @@ class LedgerReader:
         """Return why a job's failed photos failed, by key."""
         query = (
             select(PhotoRow)
-            .where(PhotoRow.job_id == job_id, PhotoRow.state == PhotoState.FAILED)
+            .where(PhotoRow.job_id == job_id, stands(PhotoState.FAILED))
             .order_by(PhotoRow.key)
             .limit(limit)
         )
         with self._database.begin() as connection:
             return [_read_failure(row) for row in connection.execute(query)]
+
+
+def stands(state: PhotoState) -> ColumnElement[bool]:
+    """Return the condition that a photo is in a state, so that the state's index serves it.
+
+    The state stands in the statement itself: a plan made for any state could use no index of one.
+    """
+    return PhotoRow.state == literal(state.value, literal_execute=True)
 
 
 def find_job_of(connection: Connection, job_id: str) -> Job:
@@ -145,6 +153,45 @@ def read_job(row: Row[Any]) -> Job:
         destination=row.destination,
         recipe=Recipe.from_canonical(row.recipe),
     )
+
+
+def counted() -> Select[*tuple[Any, ...]]:
+    """Return the query that counts all photos, as the tallies should have them."""
+    code = func.coalesce(PhotoRow.error_code, "")
+    return select(
+        PhotoRow.job_id,
+        PhotoRow.state,
+        code.label("code"),
+        func.count().label("photos"),
+        func.coalesce(func.sum(PhotoRow.faces), 0).label("faces"),
+        func.coalesce(func.sum(PhotoRow.faces_restored), 0).label("faces_restored"),
+    ).group_by(PhotoRow.job_id, PhotoRow.state, code)
+
+
+def _negated() -> Select[*tuple[Any, ...]]:
+    negative = [-getattr(TallyRow, name) for name in _TALLIED]
+    return select(TallyRow.job_id, TallyRow.state, TallyRow.code, *negative)
+
+
+def _sums() -> Select[*tuple[Any, ...]]:
+    """Return the query for a job's tallies, the slots added up."""
+    sums = [func.sum(getattr(TallyRow, name)).label(name) for name in _TALLIED]
+    keys = (TallyRow.job_id, TallyRow.state, TallyRow.code)
+    return select(*keys, *sums).group_by(*keys)
+
+
+def _count(rows: Iterable[Row[Any]]) -> Counts:
+    """Turn the tallies of one job into its numbers."""
+    by_state: Counter[PhotoState] = Counter()
+    by_code = {}
+    faces = faces_restored = 0
+    for row in rows:
+        by_state[PhotoState(row.state)] += int(row.photos)
+        if row.code and row.photos:
+            by_code[row.code] = int(row.photos)
+        faces, faces_restored = faces + int(row.faces), faces_restored + int(row.faces_restored)
+    kept = {state: photos for state, photos in by_state.items() if photos}
+    return Counts(kept, faces, faces_restored, by_code)
 
 
 def _read_photo(row: Row[Any]) -> Photo:

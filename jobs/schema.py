@@ -17,22 +17,33 @@ _SPELLINGS = {".tif": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg", ".jpe", ".jfi
 
 
 class PhotoState(StrEnum):
-    """Where a photo stands. The letters are those of the diagram in docs/architecture.md."""
+    """Where a photo stands; docs/architecture.md draws the ways from one to another."""
 
-    PENDING = "pending"  # A: known, waiting to be published or for its next try
-    PUBLISHED = "published"  # B: its message is with the broker
-    CLAIMED = "claimed"  # C: one worker holds it, under a lease
-    DONE = "done"  # D: derivative and sidecar are stored
-    FAILED = "failed"  # E: given up, with a code and advice
+    PENDING = "pending"  # known, waiting to be published or for its next try
+    PUBLISHED = "published"  # its message is with the broker
+    CLAIMED = "claimed"  # one worker holds it, under a lease
+    DONE = "done"  # derivative and sidecar are stored
+    FAILED = "failed"  # given up, with a code and advice
 
 
-TRANSITIONS: dict[PhotoState, frozenset[PhotoState]] = {
-    PhotoState.PENDING: frozenset({PhotoState.PUBLISHED, PhotoState.CLAIMED}),
-    PhotoState.PUBLISHED: frozenset({PhotoState.CLAIMED, PhotoState.PENDING}),
-    PhotoState.CLAIMED: frozenset({PhotoState.DONE, PhotoState.FAILED, PhotoState.PENDING}),
-    PhotoState.DONE: frozenset(),
-    PhotoState.FAILED: frozenset({PhotoState.PENDING}),
+TRANSITIONS: dict[PhotoState, dict[PhotoState, frozenset[str]]] = {
+    PhotoState.PENDING: {
+        PhotoState.PUBLISHED: frozenset({"publish_next"}),
+        PhotoState.CLAIMED: frozenset({"claim"}),
+    },
+    PhotoState.PUBLISHED: {
+        PhotoState.CLAIMED: frozenset({"claim"}),
+        PhotoState.PENDING: frozenset({"requeue_stalled", "unpublish"}),
+    },
+    PhotoState.CLAIMED: {
+        PhotoState.DONE: frozenset({"succeed"}),
+        PhotoState.FAILED: frozenset({"fail", "requeue_stalled", "requeue_lost"}),
+        PhotoState.PENDING: frozenset({"release", "give_back", "requeue_stalled", "requeue_lost"}),
+    },
+    PhotoState.DONE: {},
+    PhotoState.FAILED: {PhotoState.PENDING: frozenset({"retry"})},
 }
+"""From a state, to a state, by which methods of the ledger: all that ever happens to a photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,7 @@ class Counts:
     by_state: dict[PhotoState, int] = field(default_factory=dict)
     faces: int = 0
     faces_restored: int = 0
+    by_code: dict[str, int] = field(default_factory=dict)  # the failed ones
 
     def of(self, *states: PhotoState) -> int:
         """Return the number of photos in any of the given states."""
@@ -140,6 +152,18 @@ class Counts:
     def finished(self) -> int:
         """Photos that are done or failed."""
         return self.of(PhotoState.DONE, PhotoState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Miscount:
+    """A tally that differs from what its rows add up to."""
+
+    job_id: str
+    state: PhotoState
+    code: str  # of the failed ones
+    photos: int  # so many too few; negative: too many; so for the next two
+    faces: int
+    faces_restored: int
 
 
 class PhotoMessage(BaseModel):

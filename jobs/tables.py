@@ -1,4 +1,4 @@
-"""The ledger's two tables, as SQLAlchemy maps them: columns, constraints, indexes; no behaviour.
+"""The ledger's tables, as SQLAlchemy maps them: columns, constraints, indexes; no behaviour.
 
 Times are seconds since the epoch and their names end in `_at`, `_until` or `not_before`. Both
 databases order keys by code point, as object stores do.
@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -33,8 +34,14 @@ _RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers only I
 _STATES = ", ".join(f"'{state}'" for state in PhotoState)
 
 
+def _index_of(state: PhotoState, *columns: str) -> Index:
+    """Return an index of the photos in one state; the others, done ones above all, aren't in it."""
+    only = text(f"state = '{state}'")
+    return Index(f"ix_photos_{state}", *columns, postgresql_where=only, sqlite_where=only)
+
+
 class Table(DeclarativeBase):
-    """What both tables share: the names of constraints, so that migrations can speak of them."""
+    """What all tables share: the names of constraints, so that migrations can speak of them."""
 
     metadata = MetaData(naming_convention=_NAMING_CONVENTION)
 
@@ -62,8 +69,10 @@ class PhotoRow(Table):
         CheckConstraint(
             "(state = 'claimed') = (claim_token IS NOT NULL)", name="only_a_claim_has_a_token"
         ),
-        Index(None, "state", "not_before", "id"),
-        Index(None, "job_id", "state"),
+        _index_of(PhotoState.PENDING, "job_id", "not_before", "id"),
+        _index_of(PhotoState.PUBLISHED, "published_at"),
+        _index_of(PhotoState.CLAIMED, "worker"),
+        _index_of(PhotoState.FAILED, "job_id", "key"),
     )
 
     id: Mapped[int] = mapped_column(_RowId, primary_key=True)
@@ -90,3 +99,21 @@ class PhotoRow(Table):
     error_message: Mapped[str | None] = mapped_column(Text)
     error_advice: Mapped[str | None] = mapped_column(Text)
     error_stage: Mapped[str | None] = mapped_column(String(64))
+
+
+class TallyRow(Table):
+    """So many photos of a job are in a state: the sum over all slots.
+
+    Written in the transaction that changes the photos. A slot is one row of several that add up, so
+    that claimers needn't wait for each other; alone it may well be negative.
+    """
+
+    __tablename__ = "tallies"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64), primary_key=True)  # empty unless failed
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    photos: Mapped[int] = mapped_column(BigInteger)
+    faces: Mapped[int] = mapped_column(BigInteger)
+    faces_restored: Mapped[int] = mapped_column(BigInteger)

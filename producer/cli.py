@@ -175,10 +175,17 @@ def retry(
     say(f"{photos} of job {found.id} will be tried again {when}.")
 
 
-def doctor() -> None:
+def doctor(
+    recount: Annotated[
+        bool, typer.Option("--recount", help="First count the ledger's photos anew.")
+    ] = False,
+) -> None:
     """Say what is installed, what is reachable, which weights and which device there are."""
     console = output()
     healthy = True
+    if recount:
+        with _ledger(_settings()) as ledger:
+            ledger.recount()
     for check in check_all(_settings()):
         console.print("[green]ok [/]" if check.ok else "[red]BAD[/]", end=" ")
         say(f"{check.name}: {check.detail}", to=console)

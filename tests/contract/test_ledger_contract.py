@@ -1,13 +1,16 @@
 """What the ledger promises to who submits, publishes and reports, on SQLite and on PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
+from sqlalchemy import text
 
+from jobs.database import Database
 from jobs.errors import JobUnknown, UnsafeKey
 from jobs.ledger import Ledger
 from jobs.recipe import Recipe
-from jobs.schema import Candidate, Job, PhotoState
+from jobs.schema import Candidate, Job, Miscount, PhotoState
 
 # Jobs and photos
 
@@ -170,6 +173,31 @@ def test_counts_say_how_far_a_job_is(album, letters, ledger):
     assert (counts.total, counts.finished) == (3, 2)
     assert counts.of(PhotoState.PENDING) == 1
     assert (counts.faces, counts.faces_restored) == (3, 2)
+
+
+def test_counts_say_how_many_failed_with_which_code(album):
+    album.add("a.jpg", "b.jpg", "c.jpg")
+    for key, code in (("a.jpg", "store.full"), ("b.jpg", "photo.empty"), ("c.jpg", "store.full")):
+        album.fail(album.claim(key), code=code)
+    assert album.ledger.counts(album.job.id).by_code == {"store.full": 2, "photo.empty": 1}
+    album.ledger.retry(album.job.id, code="store.full")
+    assert album.ledger.counts(album.job.id).by_code == {"photo.empty": 1}
+
+
+def test_a_tally_that_differs_is_found_and_put_right(url, album, letters, ledger):
+    album.add("a.jpg", "b.jpg")
+    letters.add("a.jpg")
+    album.succeed(album.claim("a.jpg"))
+    right = ledger.counts(album.job.id)
+    assert ledger.miscounts() == []
+    with closing(Database(url)) as database, database.begin() as connection:
+        connection.execute(
+            text("UPDATE tallies SET photos = photos + 2, faces = 0 WHERE state = 'done'")
+        )
+    assert ledger.miscounts() == [Miscount(album.job.id, PhotoState.DONE, "", -2, 3, 0)]
+    ledger.recount()
+    assert ledger.miscounts() == []
+    assert ledger.counts(album.job.id) == right
 
 
 def test_photos_can_be_read_by_state(album, ledger):

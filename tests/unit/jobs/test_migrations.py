@@ -81,8 +81,30 @@ def test_migrations_go_up_down_and_up_again(url, database):
         assert tables(connection) == {"alembic_version"}
     migrate(url)
     with database.begin() as connection:
-        assert tables(connection) == {"alembic_version", "jobs", "photos"}
+        assert tables(connection) == {"alembic_version", "jobs", "photos", "tallies"}
         assert current_revision(connection) == expected_revision()
+
+
+def test_photos_of_an_older_database_are_tallied(url, database, ledger):
+    with database.begin() as connection:
+        command.upgrade(configuration(connection), "0001")
+        connection.execute(
+            text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
+            {"recipe": Recipe().canonical()},
+        )
+        photo = "INSERT INTO photos (job_id, key, size_bytes, attempts, not_before, state, "
+        for row in (
+            "faces) VALUES ('j', 'a', 1, 1, 0, 'done', 2)",
+            *[
+                f"error_code) VALUES ('j', '{key}', 1, 1, 0, 'failed', 'store.full')"
+                for key in "bc"
+            ],
+        ):
+            connection.execute(text(photo + row))
+    migrate(url)
+    assert ledger.miscounts() == []
+    counts = ledger.counts("j")
+    assert (counts.total, counts.faces, counts.by_code) == (3, 2, {"store.full": 2})
 
 
 def test_migrating_twice_is_harmless(url, ledger):
