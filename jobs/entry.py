@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from jobs.memory import memory_class
 from jobs.schema import Candidate, PhotoState, check_key
 from jobs.tables import PhotoRow
 
@@ -38,30 +39,29 @@ def enter(
     """
     keys = [check_key(candidate.key) for candidate in candidates]
     sizes = [candidate.size_bytes for candidate in candidates]
+    classes = list(map(memory_class, keys, sizes))
     given: Any
     if connection.dialect.name == "postgresql":
         statement = _from_arrays()
-        given = {"of_job": job_id, "now": now, "keys": keys, "sizes": sizes}
+        given = {"of_job": job_id, "now": now, "keys": keys, "sizes": sizes, "classes": classes}
     else:
         statement = sqlite.insert(PhotoRow).on_conflict_do_nothing()
         same = {"job_id": job_id, "state": PhotoState.PENDING, "attempts": 0, "not_before": now}
-        columns = zip(keys, sizes, strict=True)
-        given = [same | {"key": key, "size_bytes": size} for key, size in columns]
+        columns = zip(keys, sizes, classes, strict=True)
+        own = ("key", "size_bytes", "memory_class")
+        given = [same | dict(zip(own, values, strict=True)) for values in columns]
     return connection.execute(statement, given, execution_options=_COUNTED).rowcount
 
 
 def _from_arrays() -> Executable:
-    new = (
-        func.unnest(
-            bindparam("keys", type_=ARRAY(Text)), bindparam("sizes", type_=ARRAY(BigInteger))
-        )
-        .table_valued("key", "size_bytes")
-        .render_derived()
-    )
+    arrays: dict[str, Any] = {"keys": Text, "sizes": BigInteger, "classes": String}
+    columns: Any = [bindparam(name, type_=ARRAY(kind)) for name, kind in arrays.items()]
+    new = func.unnest(*columns).table_valued("key", "size_bytes", "memory_class").render_derived()
     row = {
         "job_id": bindparam("of_job", type_=String),
         "key": new.c.key,
         "size_bytes": new.c.size_bytes,
+        "memory_class": new.c.memory_class,
         "state": literal(PhotoState.PENDING.value),
         "attempts": literal(0),
         "not_before": bindparam("now", type_=Double),

@@ -6,27 +6,25 @@ method is one or a few short transactions, committed when it returns.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import ColumnElement, and_, delete, literal, select, text, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, and_, delete, literal, select, text, update
 
+from jobs.control import JobControl
 from jobs.entry import enter
 from jobs.errors import ClaimLost, PhotoCrashesWorker
-from jobs.reading import LedgerReader, counted, find_job_of, stands
-from jobs.schema import Candidate, Claim, Job, Outcome, PhotoRef, PhotoState
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
+from jobs.publishing import Publishing, moving
+from jobs.reading import counted, find_job_of, stands
+from jobs.schema import Candidate, Claim, Job, JobStatus, Outcome, PhotoState
 from jobs.tables import JobRow, PhotoRow, TallyRow
-from jobs.transitions import Change
+from jobs.transitions import BACK, Change
 
-_ENTERED_AT_ONCE = 5000
-_RETRIED_AT_ONCE = 1000
-_SLOTS = {"sqlite": 1, "postgresql": 16}  # SQLite has one writer at a time anyway
+_AT_ONCE = 1000
 _LONGEST_MESSAGE = 2000
-_NOBODY = {"claim_token": None, "lease_until": None, "published_at": None}
 _NO_ERROR = {"error_code": None, "error_message": None, "error_advice": None, "error_stage": None}
 
 
@@ -38,26 +36,14 @@ class Stalled:
     crashed: int
 
 
-class Ledger(LedgerReader):
-    """Where every photo stands.
+class Ledger(JobControl, Publishing):
+    """Where every photo stands; what a whole job is told, and what is published, its parents do."""
 
-    Args:
-        url: the address of a SQLite or PostgreSQL database; nothing is opened before the first use.
-        clock: seconds since the epoch.
+    def add_job(self, job: Job, *, priority: int = 0, hours: Hours | None = None) -> bool:
+        """Add a job; return False when it is there already, and stays as it is.
 
-    Raises:
-        DatabaseUnavailable: by every method, when the database doesn't answer.
-        SettingsInvalid: the address isn't one of SQLite or PostgreSQL.
-    """
-
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(url)
-        self._clock = clock
-        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-        self._insert = dialect.insert
-
-    def add_job(self, job: Job) -> bool:
-        """Add a job; return False when it is there already."""
+        With hours it is closed until a dispatcher opens it.
+        """
         row = {
             "id": job.id,
             "name": job.name,
@@ -65,6 +51,10 @@ class Ledger(LedgerReader):
             "destination": job.destination,
             "recipe": job.recipe.canonical(),
             "created_at": self._clock(),
+            "status": JobStatus.ACTIVE,
+            "priority": priority,
+            "hours": None if hours is None else str(hours),
+            "open": hours is None,
         }
         with self._database.begin() as connection:
             statement = self._insert(JobRow).values(row).on_conflict_do_nothing()
@@ -78,70 +68,45 @@ class Ledger(LedgerReader):
         """
         remaining = iter(candidates)
         added = 0
-        while batch := list(islice(remaining, _ENTERED_AT_ONCE)):
+        while batch := list(islice(remaining, _AT_ONCE)):
             with self._change() as change:
                 new = enter(change.connection, job_id, batch, now=self._clock())
                 change.count(job_id, PhotoState.PENDING, new)
             added += new
         return added
 
-    def publish_next(self, limit: int, *, job_id: str | None = None) -> list[PhotoRef]:
-        """Mark the photos that are due longest as published, so that the caller may send them.
+    def claim(self, photo_id: int, *, worker: str, lease_s: float) -> Claim | None:
+        """Take a photo in hand, or return None: it is taken, finished, unknown or not due yet.
 
-        Several dispatchers never get the same photo.
-
-        Args:
-            limit: at most so many.
-            job_id: of this job only; of all where it is None.
+        A photo whose job rests isn't taken either, and waits from now on.
         """
         now = self._clock()
-        wanted = true() if job_id is None else PhotoRow.job_id == job_id
-        due = (
-            select(PhotoRow.id)
-            .where(wanted, stands(PhotoState.PENDING), PhotoRow.not_before <= now)
-            .order_by(PhotoRow.not_before, PhotoRow.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        with self._change() as change:
-            moved = change.move(
-                PhotoState.PENDING,
-                PhotoState.PUBLISHED,
-                by="publish_next",
-                where=PhotoRow.id.in_(select(due.c.id)),
-                values={"published_at": now},
-            )
-            rows = sorted(moved, key=lambda row: (row.not_before, row.id))
-            theirs = JobRow.id.in_({row.job_id for row in rows})
-            jobs = change.connection.execute(select(JobRow.id, JobRow.name).where(theirs))
-            names = {job.id: job.name for job in jobs}
-        return [PhotoRef(id=row.id, job_name=names[row.job_id], key=row.key) for row in rows]
-
-    def claim(self, photo_id: int, *, worker: str, lease_s: float) -> Claim | None:
-        """Take a photo in hand, or return None: it is taken, finished, unknown or not due yet."""
-        now = self._clock()
-        token = secrets.token_hex(16)
         this = PhotoRow.id == photo_id
-        due = and_(this, PhotoRow.not_before <= now)
+        may_begin = and_(this, PhotoRow.job_id.in_(select(JobRow.id).where(moving())))
+        token = secrets.token_hex(16)
+        taken = {
+            "attempts": PhotoRow.attempts + 1,
+            "claim_token": token,
+            "worker": worker,
+            "lease_until": now + lease_s,
+            "published_at": None,
+        }
         with self._change() as change:
-            for leaves, where in ((PhotoState.PUBLISHED, this), (PhotoState.PENDING, due)):
-                rows = change.move(
-                    leaves,
-                    PhotoState.CLAIMED,
-                    by="claim",
-                    where=where,
-                    values={
-                        "attempts": PhotoRow.attempts + 1,
-                        "claim_token": token,
-                        "worker": worker,
-                        "lease_until": now + lease_s,
-                        "published_at": None,
-                    },
-                )
-                if rows:
-                    break
-            else:
+            rows = change.move(
+                PhotoState.PUBLISHED,
+                PhotoState.CLAIMED,
+                by="claim",
+                where=may_begin,
+                values=taken,
+            ) or change.move(
+                PhotoState.PENDING,
+                PhotoState.CLAIMED,
+                by="claim",
+                where=and_(may_begin, PhotoRow.not_before <= now),
+                values=taken,
+            )
+            if not rows:
+                self._requeue(change, PhotoState.PUBLISHED, this, by="claim")
                 return None
             [row] = rows
             job = find_job_of(change.connection, row.job_id)
@@ -189,11 +154,26 @@ class Ledger(LedgerReader):
         }
         self._end(claim, PhotoState.FAILED, by="fail", values=reason)
 
-    def release(self, claim: Claim, *, after_s: float, counted: bool = True) -> None:
-        """Give a photo back, to be tried in `after_s`; with `counted=False` as if it never was."""
+    def release(
+        self,
+        claim: Claim,
+        *,
+        after_s: float,
+        counted: bool = True,
+        memory_class: MemoryClass | None = None,
+    ) -> None:
+        """Give a photo back, to be tried in `after_s`.
+
+        Args:
+            claim: the hold on it.
+            after_s: seconds.
+            counted: False: as if it had never been tried.
+            memory_class: where it should have gone, if the estimate was wrong.
+        """
         waiting = {
             "not_before": self._clock() + after_s,
             "attempts": PhotoRow.attempts if counted else PhotoRow.attempts - 1,
+            **({} if memory_class is None else {"memory_class": memory_class}),
         }
         self._end(claim, PhotoState.PENDING, by="release", values=waiting)
 
@@ -227,11 +207,6 @@ class Ledger(LedgerReader):
                 change, PhotoState.CLAIMED, held, by="give_back", attempts=uncounted
             )
 
-    def unpublish(self) -> int:
-        """Take back all published photos, for a broker that starts empty; return how many."""
-        with self._change() as change:
-            return self._requeue(change, PhotoState.PUBLISHED, true(), by="unpublish")
-
     def retry(self, job_id: str, *, code: str | None = None) -> int:
         """Give a job's failed photos, or those with one code, all their attempts again.
 
@@ -260,7 +235,7 @@ class Ledger(LedgerReader):
             PhotoRow.job_id == job_id, stands(PhotoState.FAILED), PhotoRow.error_code == code
         )
         while True:
-            batch = failed.where(PhotoRow.key > last).order_by(PhotoRow.key).limit(_RETRIED_AT_ONCE)
+            batch = failed.where(PhotoRow.key > last).order_by(PhotoRow.key).limit(_AT_ONCE)
             with self._change() as change:
                 rows = change.move(
                     PhotoState.FAILED,
@@ -275,20 +250,11 @@ class Ledger(LedgerReader):
             retried += len(rows)
             last = max(row.key for row in rows)
 
-    @contextmanager
-    def _change(self) -> Iterator[Change]:
-        """Change photos in one transaction, whose tallies are written at its end."""
-        slot = secrets.randbelow(_SLOTS[self._database.dialect])
-        with self._database.begin(writing=True) as connection:
-            change = Change(connection, insert=self._insert, slot=slot)
-            yield change
-            change.settle()
-
     def _end(
         self, claim: Claim, enters: PhotoState, *, by: str, values: Mapping[str, object]
     ) -> None:
         """End a claim: change the row of the photo that it holds, and no other."""
-        values = {**values, **_NOBODY}
+        values = {**values, **BACK}
         with self._change() as change:
             if not change.move(
                 PhotoState.CLAIMED, enters, by=by, where=_holds(claim), values=values
@@ -300,7 +266,7 @@ class Ledger(LedgerReader):
     ) -> Stalled:
         """Requeue claimed photos; fail those that have had all their attempts."""
         given_up = {
-            **_NOBODY,
+            **BACK,
             "finished_at": self._clock(),
             "error_code": PhotoCrashesWorker.code,
             "error_message": "the worker died or fell silent with this photo, at its last attempt",
@@ -324,7 +290,7 @@ class Ledger(LedgerReader):
         **values: object,
     ) -> int:
         """Make photos pending, from now on; return how many."""
-        values |= {**_NOBODY, "not_before": self._clock()}
+        values |= {**BACK, "not_before": self._clock()}
         return len(change.move(leaves, PhotoState.PENDING, by=by, where=which, values=values))
 
 

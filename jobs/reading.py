@@ -2,16 +2,41 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.exc import ProgrammingError
 
 from jobs.database import Database
 from jobs.errors import DatabaseUnavailable, JobUnknown
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
 from jobs.migrate import current_revision, expected_revision
 from jobs.recipe import Recipe
-from jobs.schema import Counts, Failure, Job, Miscount, Photo, PhotoState
+from jobs.schema import (
+    Control,
+    Counts,
+    Failure,
+    Job,
+    JobStatus,
+    Miscount,
+    Photo,
+    PhotoState,
+    Standing,
+)
 from jobs.tables import JobRow, PhotoRow, TallyRow
 
 _PAGE = 1000
@@ -82,13 +107,51 @@ class LedgerReader:
 
     def in_flight(self, job_id: str | None = None) -> int:
         """Return how many photos are with the broker or a worker, of one job or of all."""
-        query = select(func.coalesce(func.sum(TallyRow.photos), 0)).where(
-            TallyRow.state.in_(_IN_FLIGHT)
-        )
-        if job_id is not None:
-            query = query.where(TallyRow.job_id == job_id)
         with self._database.begin() as connection:
-            return int(connection.execute(query).scalar_one())
+            flying = flying_by_job(connection)
+        return sum(flying.values()) if job_id is None else flying.get(job_id, 0)
+
+    def in_flight_by_class(self, job_id: str | None = None) -> dict[MemoryClass, int]:
+        """Return the same by memory class; what is in flight is never many, and is counted."""
+        wanted = true() if job_id is None else PhotoRow.job_id == job_id
+        each = [select(PhotoRow.memory_class).where(stands(state), wanted) for state in _IN_FLIGHT]
+        flying = union_all(*each).subquery()
+        query = select(flying.c.memory_class, func.count()).group_by(flying.c.memory_class)
+        with self._database.begin() as connection:
+            rows = connection.execute(query).all()
+        return dict.fromkeys(MemoryClass, 0) | {MemoryClass(name): count for name, count in rows}
+
+    def standings(self) -> list[Standing]:
+        """Return how all jobs stand, the newest first."""
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id)
+        with self._database.begin() as connection:
+            jobs = connection.execute(query).all()
+            sums = connection.execute(_sums().order_by(TallyRow.job_id)).all()
+        counts = {job_id: _count(rows) for job_id, rows in groupby(sums, lambda row: row.job_id)}
+        return [
+            Standing(read_job(row), read_control(row), counts.get(row.id, Counts())) for row in jobs
+        ]
+
+    def standing(self, job_id: str) -> Standing:
+        """Return how one job stands, and what it could be waiting for.
+
+        Raises:
+            JobUnknown: no job has this id.
+        """
+        with self._database.begin() as connection:
+            row = connection.execute(select(JobRow).where(JobRow.id == job_id)).one_or_none()
+            if row is None:
+                raise JobUnknown(f"no job has the id {job_id!r}")
+            counts = _count(connection.execute(_sums().where(TallyRow.job_id == job_id)).all())
+            flying = flying_by_job(connection)
+            tries = [connection.execute(_next_try(job_id, each)).scalar() for each in MemoryClass]
+        return Standing(
+            read_job(row),
+            read_control(row),
+            counts,
+            next_try_at=min((at for at in tries if at is not None), default=None),
+            others_in_flight=sum(flying.values()) - flying.get(job_id, 0),
+        )
 
     def counts(self, job_id: str) -> Counts:
         """Return a job in numbers; a job without photos, or an unknown one, has zeros."""
@@ -145,6 +208,13 @@ def find_job_of(connection: Connection, job_id: str) -> Job:
     return read_job(connection.execute(select(JobRow).where(JobRow.id == job_id)).one())
 
 
+def flying_by_job(connection: Connection) -> dict[str, int]:
+    """Return how many photos of each job are with the broker or a worker."""
+    query = select(TallyRow.job_id, func.sum(TallyRow.photos)).where(TallyRow.state.in_(_IN_FLIGHT))
+    rows = connection.execute(query.group_by(TallyRow.job_id)).all()
+    return {job_id: int(photos) for job_id, photos in rows}
+
+
 def read_job(row: Row[Any]) -> Job:
     """Turn a row of `jobs` into a value."""
     return Job(
@@ -194,12 +264,30 @@ def _count(rows: Iterable[Row[Any]]) -> Counts:
     return Counts(kept, faces, faces_restored, by_code)
 
 
+def read_control(row: Row[Any]) -> Control:
+    """Turn a row of `jobs` into what was said about the job."""
+    return Control(
+        status=JobStatus(row.status),
+        priority=row.priority,
+        hours=None if row.hours is None else Hours.parse(row.hours),
+        open=row.open,
+    )
+
+
+def _next_try(job_id: str, memory_class: MemoryClass) -> Select[float]:
+    """Return the query for when the first of a job's pending photos is due."""
+    mine = and_(PhotoRow.job_id == job_id, PhotoRow.memory_class == memory_class)
+    query = select(PhotoRow.not_before).where(mine, stands(PhotoState.PENDING))
+    return query.order_by(PhotoRow.not_before).limit(1)
+
+
 def _read_photo(row: Row[Any]) -> Photo:
     return Photo(
         id=row.id,
         key=row.key,
         state=PhotoState(row.state),
         attempts=row.attempts,
+        memory_class=MemoryClass(row.memory_class),
         derivative_key=row.derivative_key,
         sidecar_key=row.sidecar_key,
         faces=row.faces,

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import UnsafeKey
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
 from jobs.recipe import Recipe
 
 MESSAGE_VERSION = 1
@@ -33,7 +35,7 @@ TRANSITIONS: dict[PhotoState, dict[PhotoState, frozenset[str]]] = {
     },
     PhotoState.PUBLISHED: {
         PhotoState.CLAIMED: frozenset({"claim"}),
-        PhotoState.PENDING: frozenset({"requeue_stalled", "unpublish"}),
+        PhotoState.PENDING: frozenset({"requeue_stalled", "unpublish", "withdraw", "claim"}),
     },
     PhotoState.CLAIMED: {
         PhotoState.DONE: frozenset({"succeed"}),
@@ -62,6 +64,24 @@ class Job:
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+class JobStatus(StrEnum):
+    """What was last said about a job as a whole."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Whether a job's photos may begin, and before whose."""
+
+    status: JobStatus = JobStatus.ACTIVE
+    priority: int = 0
+    hours: Hours | None = None
+    open: bool = True  # by the dispatcher's clock, where there are hours
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A file of the source that may be a photo."""
@@ -77,6 +97,8 @@ class PhotoRef:
     id: int
     job_name: str
     key: str
+    priority: int = 0
+    memory_class: MemoryClass = MemoryClass.SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +144,7 @@ class Photo:
     key: str
     state: PhotoState
     attempts: int
+    memory_class: MemoryClass = MemoryClass.SMALL
     derivative_key: str | None = None
     sidecar_key: str | None = None
     faces: int | None = None
@@ -152,6 +175,24 @@ class Counts:
     def finished(self) -> int:
         """Photos that are done or failed."""
         return self.of(PhotoState.DONE, PhotoState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands, and what could keep it waiting."""
+
+    job: Job
+    control: Control
+    counts: Counts
+    next_try_at: float | None = None  # the earliest of its pending photos
+    others_in_flight: int = 0  # photos of other jobs
+
+    @property
+    def over(self) -> bool:
+        """True when nothing of it will happen any more unless somebody says so."""
+        left = self.counts.total - self.counts.finished
+        given_up = self.control.status is JobStatus.CANCELLED
+        return left == (self.counts.of(PhotoState.PENDING) if given_up else 0)
 
 
 @dataclass(frozen=True, slots=True)

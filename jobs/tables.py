@@ -4,8 +4,11 @@ Times are seconds since the epoch and their names end in `_at`, `_until` or `not
 databases order keys by code point, as object stores do.
 """
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Double,
     ForeignKey,
@@ -19,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from jobs.schema import PhotoState
+from jobs.memory import MemoryClass
+from jobs.schema import JobStatus, PhotoState
 
 _NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,7 +35,13 @@ _NAMING_CONVENTION = {
 
 _KeyText = Text().with_variant(Text(collation="C"), "postgresql")
 _RowId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers only INTEGER by itself
-_STATES = ", ".join(f"'{state}'" for state in PhotoState)
+
+
+def _listed(values: type[StrEnum]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+_STATES, _STATUSES, _CLASSES = map(_listed, (PhotoState, JobStatus, MemoryClass))
 
 
 def _index_of(state: PhotoState, *columns: str) -> Index:
@@ -50,6 +60,7 @@ class JobRow(Table):
     """One submission of an archive."""
 
     __tablename__ = "jobs"
+    __table_args__ = (CheckConstraint(f"status IN ({_STATUSES})", name="status_is_known"),)
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(Text, index=True)
@@ -57,6 +68,11 @@ class JobRow(Table):
     destination: Mapped[str] = mapped_column(Text)
     recipe: Mapped[str] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(Double)
+
+    status: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(Integer)
+    hours: Mapped[str | None] = mapped_column(String(16))
+    open: Mapped[bool] = mapped_column(Boolean)
 
 
 class PhotoRow(Table):
@@ -69,7 +85,8 @@ class PhotoRow(Table):
         CheckConstraint(
             "(state = 'claimed') = (claim_token IS NOT NULL)", name="only_a_claim_has_a_token"
         ),
-        _index_of(PhotoState.PENDING, "job_id", "not_before", "id"),
+        CheckConstraint(f"memory_class IN ({_CLASSES})", name="memory_class_is_known"),
+        _index_of(PhotoState.PENDING, "job_id", "memory_class", "not_before", "id"),
         _index_of(PhotoState.PUBLISHED, "published_at"),
         _index_of(PhotoState.CLAIMED, "worker"),
         _index_of(PhotoState.FAILED, "job_id", "key"),
@@ -79,6 +96,7 @@ class PhotoRow(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id))
     key: Mapped[str] = mapped_column(_KeyText)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    memory_class: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer)
     not_before: Mapped[float] = mapped_column(Double)

@@ -5,16 +5,32 @@ Each transition is one UPDATE that names the state it leaves, and a row of
 written last and in one order, so that no two changes wait for each other in a circle.
 """
 
+import secrets
+import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from jobs.reading import stands
+from jobs.reading import LedgerReader, stands
 from jobs.schema import TRANSITIONS, PhotoState
 from jobs.tables import PhotoRow, TallyRow
 
+BACK: Mapping[str, None] = {"claim_token": None, "lease_until": None, "published_at": None}
+"""What to write on a photo that is in nobody's hands, nor with the broker, any more."""
+
+_SLOTS = {"sqlite": 1, "postgresql": 16}  # SQLite has one writer at a time anyway
+_TOLD = (
+    PhotoRow.id,
+    PhotoRow.job_id,
+    PhotoRow.key,
+    PhotoRow.attempts,
+    PhotoRow.not_before,
+    PhotoRow.memory_class,
+)
 _TALLIED = ("photos", "faces", "faces_restored")
 
 
@@ -62,9 +78,7 @@ class Change:
             update(PhotoRow)
             .where(stands(leaves), where)
             .values({**values, "state": enters})
-            .returning(
-                PhotoRow.id, PhotoRow.job_id, PhotoRow.key, PhotoRow.attempts, PhotoRow.not_before
-            )
+            .returning(*_TOLD)
         )
         rows = self.connection.execute(statement).all()
         code = values["error_code"] if enters is PhotoState.FAILED else ""
@@ -103,3 +117,31 @@ class Change:
             key = (TallyRow.job_id, TallyRow.state, TallyRow.code, TallyRow.slot)
             upsert = insert.on_conflict_do_update(index_elements=key, set_=more)
             self.connection.execute(upsert, rows)
+
+
+class LedgerWriter(LedgerReader):
+    """A ledger that can be changed.
+
+    Args:
+        url: the address of a SQLite or PostgreSQL database; nothing is opened before the first use.
+        clock: seconds since the epoch.
+
+    Raises:
+        DatabaseUnavailable: by every method, when the database doesn't answer.
+        SettingsInvalid: the address isn't one of SQLite or PostgreSQL.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(url)
+        self._clock = clock
+        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
+        self._insert = dialect.insert
+
+    @contextmanager
+    def _change(self) -> Iterator[Change]:
+        """Change photos in one transaction, whose tallies are written at its end."""
+        slot = secrets.randbelow(_SLOTS[self._database.dialect])
+        with self._database.begin(writing=True) as connection:
+            change = Change(connection, insert=self._insert, slot=slot)
+            yield change
+            change.settle()

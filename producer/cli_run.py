@@ -67,8 +67,8 @@ def run(
 def _report(job: Job, ending: local.Ending) -> None:
     """Say what came of it, and what to do about the rest."""
     console = output()
-    counts, failed = ending.counts, ending.counts.of(PhotoState.FAILED)
-    console.print(job_table(job, counts))
+    failed = ending.counts.of(PhotoState.FAILED)
+    console.print(job_table(ending.standing))
     if ending.failures:
         console.print()
         console.print(failures_table(ending.failures))

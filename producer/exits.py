@@ -10,6 +10,7 @@ _USAGE = frozenset(
         "destination.overlaps",
         "destination.taken",
         "job.unknown",
+        "code.unknown",
         "settings.invalid",
     }
 )

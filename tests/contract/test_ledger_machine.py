@@ -54,6 +54,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledgers = [Ledger(url, clock=clock) for clock in self.clocks]
         self.claims = []
         self.holders = {}
+        self.resting = set()
         self.photos = {}
 
     def teardown(self):
@@ -106,6 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def publish(self, which, limit, job):
         refs = self.ledgers[which].publish_next(limit, job_id=job and job.id)
         assert len(refs) == len({ref.id for ref in refs}) <= limit
+        assert not self.resting.intersection(self.photos[ref.id][0] for ref in refs)
         self.after("publish_next")
 
     @rule(which=st.integers(0, 1), chosen=st.integers(0, 9), worker=st.sampled_from(WORKERS))
@@ -114,6 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
         claim = self.ledgers[which].claim(photo_id, worker=worker, lease_s=LEASE_S)
         if claim is not None:
             assert photo_id not in self.holders
+            assert self.photos[photo_id][0] not in self.resting
             assert claim.token not in {other.token for other in self.claims}
             self.holders[photo_id] = claim.token
             self.claims.append(claim)
@@ -162,6 +165,25 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, job, code):
         self.ledgers[0].retry(job.id, code=code)
         self.after("retry")
+
+    @rule(job=st.sampled_from(JOBS), how=st.sampled_from(["pause", "resume", "cancel"]))
+    def a_job_is_told(self, job, how):
+        getattr(self.ledgers[1], how)(job.id)
+        self.resting.discard(job.id)
+        self.resting |= {job.id} if how != "resume" else set()
+        self.after(how)
+
+    @rule(job=st.sampled_from(JOBS), priority=st.integers(-1, 1))
+    def a_job_gets_a_priority(self, job, priority):
+        self.ledgers[0].set_priority(job.id, priority)
+        self.after("set_priority")
+
+    @rule()
+    def withdraw(self):
+        self.ledgers[1].withdraw()
+        self.after("withdraw")
+        published = [i for i, (_, p) in self.photos.items() if p.state is PhotoState.PUBLISHED]
+        assert not self.resting.intersection(self.photos[i][0] for i in published)
 
     @invariant()
     def nobody_tries_more_often_than_allowed(self):
