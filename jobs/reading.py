@@ -144,12 +144,12 @@ class LedgerReader:
                 raise JobUnknown(f"no job has the id {job_id!r}")
             counts = _count(connection.execute(_sums().where(TallyRow.job_id == job_id)).all())
             flying = flying_by_job(connection)
-            tries = [connection.execute(_next_try(job_id, each)).scalar() for each in MemoryClass]
+            next_try_at = connection.execute(_next_try(job_id)).scalar()
         return Standing(
             read_job(row),
             read_control(row),
             counts,
-            next_try_at=min((at for at in tries if at is not None), default=None),
+            next_try_at=next_try_at,
             others_in_flight=sum(flying.values()) - flying.get(job_id, 0),
         )
 
@@ -274,11 +274,17 @@ def read_control(row: Row[Any]) -> Control:
     )
 
 
-def _next_try(job_id: str, memory_class: MemoryClass) -> Select[float]:
-    """Return the query for when the first of a job's pending photos is due."""
-    mine = and_(PhotoRow.job_id == job_id, PhotoRow.memory_class == memory_class)
-    query = select(PhotoRow.not_before).where(mine, stands(PhotoState.PENDING))
-    return query.order_by(PhotoRow.not_before).limit(1)
+def _next_try(job_id: str) -> Select[float]:
+    """Return the query for when the first of a job's pending photos is due, by the index."""
+    pending = select(PhotoRow.not_before).where(
+        PhotoRow.job_id == job_id, stands(PhotoState.PENDING)
+    )
+    firsts = [
+        pending.where(PhotoRow.memory_class == each).order_by(PhotoRow.not_before).limit(1)
+        for each in MemoryClass
+    ]
+    each_first = union_all(*(first.subquery().select() for first in firsts)).subquery()
+    return select(func.min(each_first.c.not_before))
 
 
 def _read_photo(row: Row[Any]) -> Photo:

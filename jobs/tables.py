@@ -45,7 +45,10 @@ _STATES, _STATUSES, _CLASSES = map(_listed, (PhotoState, JobStatus, MemoryClass)
 
 
 def _index_of(state: PhotoState, *columns: str) -> Index:
-    """Return an index of the photos in one state; the others, done ones above all, aren't in it."""
+    """Return an index of the photos in one state; the others, done ones above all, aren't in it.
+
+    It may be taken for that of one photo too, so those of the few in flight are by id.
+    """
     only = text(f"state = '{state}'")
     return Index(f"ix_photos_{state}", *columns, postgresql_where=only, sqlite_where=only)
 
@@ -87,8 +90,8 @@ class PhotoRow(Table):
         ),
         CheckConstraint(f"memory_class IN ({_CLASSES})", name="memory_class_is_known"),
         _index_of(PhotoState.PENDING, "job_id", "memory_class", "not_before", "id"),
-        _index_of(PhotoState.PUBLISHED, "published_at"),
-        _index_of(PhotoState.CLAIMED, "worker"),
+        _index_of(PhotoState.PUBLISHED, "id"),
+        _index_of(PhotoState.CLAIMED, "id"),
         _index_of(PhotoState.FAILED, "job_id", "key"),
     )
 

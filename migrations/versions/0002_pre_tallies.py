@@ -13,8 +13,8 @@ depends_on = None
 
 _INDEXES = {
     "pending": ["job_id", "not_before", "id"],
-    "published": ["published_at"],
-    "claimed": ["worker"],
+    "published": ["id"],
+    "claimed": ["id"],
     "failed": ["job_id", "key"],
 }
 
