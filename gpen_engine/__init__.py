@@ -13,6 +13,7 @@ from gpen_engine.errors import (
     RestorerUnavailable,
     TermsNotAccepted,
     WeightsFolderUnusable,
+    WeightsMissing,
     WeightsNotHere,
     WeightsUnavailable,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "TermsNotAccepted",
     "Treatment",
     "WeightsFolderUnusable",
+    "WeightsMissing",
     "WeightsNotHere",
     "WeightsUnavailable",
     "load",

@@ -20,7 +20,7 @@ from gpen_engine.faces import ModelIdentity, Pixels
 from gpen_engine.precision import Precision
 from gpen_engine.spandrel_shim import ImageNetwork, load_network
 from gpen_engine.tiling import run_tiled
-from gpen_engine.weights import REALESR_GENERAL_X4V3, find_in
+from gpen_engine.weights import REALESR_GENERAL_X4V3, find_in, name_of
 
 SCALES = (1, 2, 4)
 _SAME_VALUES_SHA256 = "36ea59af6f5778a818a266cc9650e564eb1533f657a8487d0a05855ad4827961"
@@ -177,7 +177,7 @@ def load_background(
     tensors = unwrap(read_tensors(file), name=file.name)
     with device_errors(f"the weights of {file.name} on {device}"):
         network = load_network(tensors, name=file.name, device=device)
-    identity = ModelIdentity(known.name if is_known else file.name, sha256)
+    identity = ModelIdentity(known.name if is_known else name_of(sha256), sha256)
     return Background(network, identity, device=device, precision=precision, tile_px=tile_px)
 
 

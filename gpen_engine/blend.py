@@ -28,6 +28,8 @@ from gpen_engine.finish import (
 _TEXTURE_RADIUS = 0.006
 _FEATHER = 0.05
 _FEATHER_LEAST_PX = 4.0
+_STRIP_ROWS = 256
+"""So many rows are blended at once: a face may be as large as the picture."""
 _DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
 
 
@@ -116,12 +118,7 @@ def blend(image: Pixels, patches: Sequence[Patch]) -> tuple[Piece, ...]:
     """Return what `image` has to hold where patches are, in the order of their places."""
     # Sums depend on their order in the last bit.
     ordered = sorted(patches, key=lambda patch: patch.region)
-    pieces = []
-    for patch in ordered:
-        near = [other for other in ordered if _meet(patch.region, other.region)]
-        # Where patches overlap, the pieces of all of them hold the same sum.
-        pieces.append(Piece(patch.region, _blended(image, patch.region, near)))
-    return tuple(pieces)
+    return tuple(Piece(patch.region, _blended(image, patch.region, ordered)) for patch in ordered)
 
 
 def _in_tone(crop: Picture, restored: Picture, mask: Picture, own: Pixels, where: Flags) -> Picture:
@@ -164,9 +161,20 @@ def _grained(
 def _blended(image: Pixels, region: Region, patches: Sequence[Patch]) -> Pixels:
     """Return the pixels of a region with all patches that reach into it applied."""
     x0, y0, x1, y1 = region
+    blended = np.empty((y1 - y0, x1 - x0, 3), image.dtype)
+    for top in range(y0, y1, _STRIP_ROWS):
+        strip = x0, top, x1, min(top + _STRIP_ROWS, y1)
+        # Where patches overlap, the pieces of all of them hold the same sum.
+        near = [patch for patch in patches if _meet(patch.region, strip)]
+        blended[_inside(region, strip)] = _blended_strip(image, strip, near)
+    return blended
+
+
+def _blended_strip(image: Pixels, region: Region, patches: Sequence[Patch]) -> Pixels:
+    x0, y0, x1, y1 = region
     own = image[y0:y1, x0:x1]
     if len(patches) == 1:
-        change = _weighted(patches[0], np.s_[:, :])
+        change = _weighted(patches[0], _inside(patches[0].region, region))
     else:
         change = np.zeros(own.shape, np.float32)
         total = np.zeros(own.shape[:2], np.float32)

@@ -16,7 +16,7 @@ from gpen_engine.networks import FaceModel
 from gpen_engine.parse import load_parser
 from gpen_engine.restorer import Restorer
 from gpen_engine.restorers import WeightsFile
-from gpen_engine.weights import acceptance, find_generator, known_by_hash, require_terms
+from gpen_engine.weights import acceptance, find_generator, known_by_hash, name_of, require_terms
 
 
 def load(
@@ -99,8 +99,7 @@ def _face_model(
     path, known = find_generator(typed, folder=folder)
     sha256 = hash_file(path, expected=known.sha256 if known else None)
     require_terms(sha256, accepted=accept_terms, folder=folder)
-    name = known.name if known else path.name
-    file = WeightsFile(path, sha256, name)
+    file = WeightsFile(path, sha256, name_of(sha256))
     model = restorers.load(file, restorer=restorer)
     return model, restorers.describe(file, restorer=restorer)
 

@@ -36,6 +36,21 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def threads_of(device: torch.device) -> int | None:
+    """Return how many threads share the work on a CPU; None for a card, where none do."""
+    return torch.get_num_threads() if device.type == "cpu" else None
+
+
+def use_threads(count: int) -> None:
+    """Have so many threads share all work on the CPU, in this whole process."""
+    torch.set_num_threads(count)
+
+
+def instructions_of(device: torch.device) -> str | None:
+    """Return the vector instructions that torch chose for this CPU; None for a card."""
+    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None
+
+
 def free_unused(device: torch.device) -> None:
     """Hand memory that the allocator keeps for later back to the device."""
     if device.type == "cuda":

@@ -41,7 +41,7 @@ class CheckpointMismatch(CheckpointError):
 
 
 class CheckpointCorrupt(CheckpointError):
-    """The file is missing, unreadable, truncated, or its sha256 isn't the expected one."""
+    """The file is unreadable, truncated, or its sha256 isn't the expected one."""
 
     code = "weights.corrupt"
     advice = "Fetch it again with `gpen-archive weights fetch`, or compare it with docs/weights.md."
@@ -79,6 +79,13 @@ class WeightsFolderUnusable(CheckpointError):
 
     code = "weights.folder_unusable"
     advice = "Free space, or name another folder with GPEN_WEIGHTS_DIR."
+
+
+class WeightsMissing(CheckpointError):
+    """No weights have this name, and there is no such file."""
+
+    code = "weights.missing"
+    advice = "Check the name or the path: `gpen-archive weights list` shows the names."
 
 
 class WeightsNotHere(CheckpointError):

@@ -24,3 +24,7 @@ class EngineIdentity:
     background_precision: Precision | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
     """Of the weights, by part, and how they were accepted where they have to be."""
+    threads: int | None = None
+    """How many share the networks' work on a CPU, which moves last bits; None on a card."""
+    instructions: str | None = None
+    """The CPU's vector instructions, which do so too; None on a card."""

@@ -14,6 +14,7 @@ from gpen_engine.download import PART
 from gpen_engine.errors import (
     CheckpointCorrupt,
     CheckpointError,
+    CheckpointUnknown,
     WeightsFolderUnusable,
 )
 from gpen_engine.files import digest_of, replacing, set_aside
@@ -107,13 +108,14 @@ def recognize(file: Path) -> KnownWeights:
     """Return what a file is by its hash, whatever its name.
 
     Raises:
-        CheckpointError: it can't be read, or is none of the known weights.
+        WeightsFolderUnusable: it can't be read.
+        CheckpointUnknown: it is none of the known weights.
     """
     sha256 = digest_of(file)
     known = known_by_hash(sha256)
     if known is None:
         names = ", ".join(entry.name for entry in KNOWN if not entry.shipped_with)
-        raise CheckpointError(
+        raise CheckpointUnknown(
             f"{file.name} is none of the known weights ({names}): its sha256 is {sha256}. "
             f"Weights of your own need no import, give their path: --weights {file}"
         )

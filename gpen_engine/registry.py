@@ -59,7 +59,7 @@ GPEN_TERMS = (
 COMPACT = KnownWeights(
     "compact",
     ("gpen-compact-256.safetensors",),
-    "e761fe9845526c494d8ec6b440dc5c0e3c2deb050f29de6458afff71f7db86c6",
+    "4073d34423edb46856cbf6a5fa5559a3fa5de570f4241f7cbdfd072d0440ff3e",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
     size_bytes=9_176_332,
     licence="Apache-2.0",

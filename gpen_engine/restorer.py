@@ -17,7 +17,7 @@ from gpen_engine.align import scale_of, similarity, view_of
 from gpen_engine.background import Background
 from gpen_engine.batch import Answer
 from gpen_engine.colour import ColourSpace
-from gpen_engine.devices import device_name
+from gpen_engine.devices import device_name, instructions_of, threads_of
 from gpen_engine.errors import ImageError, WeightsNotHere
 from gpen_engine.faces import (
     Detail,
@@ -94,6 +94,8 @@ class Restorer:
             background=background.identity if background else None,
             terms=dict(terms or {}),
             background_precision=background.precision if background else None,
+            threads=threads_of(device),
+            instructions=instructions_of(device),
         )
 
     @property

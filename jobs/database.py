@@ -4,10 +4,13 @@ Whatever the database or its driver says when it can't serve becomes `DatabaseUn
 the address's password.
 """
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -21,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from jobs.errors import DatabaseUnavailable, SettingsInvalid
+from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 
 _BUSY_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
@@ -35,7 +38,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.shown_url = parsed.render_as_string(hide_password=True)
-        self._engine = _make_engine(parsed)
+        self._file = _file_of(parsed)
+        self._engine = _make_engine(parsed, self._file)
 
     @property
     def dialect(self) -> str:
@@ -45,9 +49,7 @@ class Database:
     @property
     def is_missing(self) -> bool:
         """True for a SQLite file that isn't there; a connection would make an empty one."""
-        name = self._engine.url.database
-        on_disk = self.dialect == "sqlite" and name not in (None, "", ":memory:")
-        return on_disk and not Path(str(name)).exists()
+        return self._file is not None and not self._file.exists()
 
     @contextmanager
     def begin(self, *, writing: bool = False) -> Iterator[Connection]:
@@ -58,6 +60,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database can't be reached, or broke off the transaction.
+            StoreFull: it is a file, and there is no room for it.
         """
         try:
             with self._engine.execution_options(writing=writing).begin() as connection:
@@ -65,9 +68,11 @@ class Database:
         except _OUR_OWN_FAULTS:
             raise
         except _THE_DATABASES_FAULTS as error:
-            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            message = f"the database {self.shown_url} can't be used: {cause}"
-            raise DatabaseUnavailable(message) from error
+            cause = getattr(error, "orig", None) or error
+            said = str(cause).strip().partition("\n")[0]
+            is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            kind = StoreFull if is_full else DatabaseUnavailable
+            raise kind(f"the database {self.shown_url} can't be used: {said}") from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -88,14 +93,35 @@ def _parse(url: str) -> URL:
     raise SettingsInvalid(f"GPEN_DATABASE_URL: {backend} is neither sqlite nor postgresql")
 
 
-def _make_engine(url: URL) -> Engine:
+def _file_of(url: URL) -> Path | None:
+    on_disk = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if on_disk else None
+
+
+def _make_engine(url: URL, file: Path | None) -> Engine:
     if url.get_backend_name() == "postgresql":
         connect_args = {"connect_timeout": _CONNECT_TIMEOUT_S}
         return create_engine(url, pool_pre_ping=True, connect_args=connect_args)
-    engine = create_engine(url)
+    engine = create_engine(_for_reading(file) if file and _is_read_only(file) else url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_read_only(file: Path) -> bool:
+    return file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def _for_reading(file: Path) -> URL:
+    """Return an address at which SQLite neither writes nor locks (sqlite.org/uri.html).
+
+    A file without a log beside it is complete, and is said not to change: without that, SQLite
+    would want to make a log.
+    """
+    query = {"uri": "true", "mode": "ro"}
+    if not file.with_name(f"{file.name}-wal").exists():
+        query["immutable"] = "1"
+    return URL.create("sqlite", database=f"file:{quote(str(file.absolute()))}", query=query)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's type

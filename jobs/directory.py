@@ -3,8 +3,9 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ from jobs.errors import (
     UnsafeKey,
 )
 from jobs.logs import get_logger
-from jobs.objects import ObjectInfo, PutResult
+from jobs.objects import ObjectInfo, PutResult, as_file, pieces_of, write_pieces
 from jobs.schema import MAX_OBJECT_KEY_BYTES, check_key
 
 log = get_logger(__name__)
@@ -44,7 +45,7 @@ class DirectoryStore:
     def list(self) -> Iterator[ObjectInfo]:
         """Yield all files by key. Linked folders aren't followed, nor links that leave the root."""
         try:
-            yield from self._walk(self._root, "")
+            yield from self._walk()
         except OSError as error:
             raise SourceMissing(f"can't list {error.filename}: {error.strerror}") from error
 
@@ -67,14 +68,20 @@ class DirectoryStore:
             file.seek(start)
             return file.read(size)
 
-    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:  # noqa: ARG002 - files have no content type
+    def fetch(self, key: str, target: BinaryIO) -> int:
+        """Copy a file to another that is open."""
+        with closing(self._pieces(key)) as pieces:
+            return write_pieces(pieces, target)
+
+    def put_once(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> PutResult:  # noqa: ARG002 - files have no content type
         """Write a file under a hidden name, then link it to its own name, which must be free."""
         path = self._path(key)
+        file = as_file(data)
         try:
             _make_folder(path.parent)
-            if _write_new(path, data):
+            if _write_new(path, file):
                 return PutResult.CREATED
-            if path.read_bytes() == data:
+            if _same_bytes(path, file):
                 return PutResult.SAME
         except OSError as error:
             raise _translated(error, key) from error
@@ -85,6 +92,9 @@ class DirectoryStore:
         try:
             with os.scandir(self._root):
                 pass
+        except NotADirectoryError as error:
+            hint = "for one picture use: gpen-archive restore IN OUT"
+            raise SourceMissing(f"{self.url} is a file, not a folder; {hint}") from error
         except OSError as error:
             raise SourceMissing(f"can't read {self.url}: {error.strerror}") from error
 
@@ -98,16 +108,12 @@ class DirectoryStore:
         except OSError as error:
             raise DestinationUnusable(f"can't write into {existing}: {error.strerror}") from error
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".")]
-        # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
-        folders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
-        entries.sort(key=lambda entry: entry.name + "/" * (entry.name in folders))
-        for entry in entries:
-            key = prefix + entry.name
-            if entry.name in folders:
-                yield from self._walk(Path(entry.path), f"{key}/")
+    def _walk(self) -> Iterator[ObjectInfo]:
+        left = _entries(self._root, "")
+        while left:  # folders may be nested deeper than calls may
+            key, entry = left.pop()
+            if entry.is_dir(follow_symlinks=False):
+                left += _entries(Path(entry.path), f"{key}/")
             elif entry.is_symlink() and not self._leads_to_a_file_inside(entry):
                 log.warning("store.link_skipped", key=key, store=self.url)
             elif entry.is_file():
@@ -117,6 +123,11 @@ class DirectoryStore:
         path = Path(link.path)  # whose is_file() bears with a link to itself
         return path.is_file() and path.resolve().is_relative_to(self._root)
 
+    def _pieces(self, key: str) -> Generator[bytes, None, None]:
+        """Yield a file's bytes; what goes wrong where they are used isn't translated here."""
+        with self._opened(key) as file:
+            yield from pieces_of(file)
+
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
@@ -124,7 +135,7 @@ class DirectoryStore:
             with path.open("rb") as file:
                 yield file
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise PhotoMissing(f"there is no file {key!r} in {self.url} any more") from error
+            raise PhotoMissing(f"there is no {key!r} in {self.url}") from error
         except PermissionError as error:
             raise PhotoUnreadable(f"may not read {key!r}: {error.strerror}") from error
         except OSError as error:
@@ -142,6 +153,17 @@ class DirectoryStore:
         return path
 
 
+def _entries(folder: Path, prefix: str) -> "list[tuple[str, os.DirEntry[str]]]":
+    """Return what lies in a folder with its keys, the first of them last."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".")]
+    # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
+    entries.sort(
+        key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False), reverse=True
+    )
+    return [(prefix + entry.name, entry) for entry in entries]
+
+
 def _hidden_name() -> str:
     return f".{secrets.token_hex(8)}.partial"
 
@@ -154,13 +176,12 @@ def _make_folder(folder: Path) -> None:
         _sync(folder.parent)
 
 
-def _write_new(path: Path, data: bytes) -> bool:
+def _write_new(path: Path, data: BinaryIO) -> bool:
     """Write a file that appears at once and complete; return False where the name is taken."""
     partial = path.parent / _hidden_name()
     try:
         with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
+            write_pieces(pieces_of(data), file)
             os.fsync(file.fileno())
         if not _give_name(partial, path):
             return False
@@ -168,6 +189,13 @@ def _write_new(path: Path, data: bytes) -> bool:
         partial.unlink(missing_ok=True)
     _sync(path.parent)
     return True
+
+
+def _same_bytes(path: Path, data: BinaryIO) -> bool:
+    data.seek(0)
+    with path.open("rb") as file:
+        both = zip_longest(pieces_of(file), pieces_of(data))
+        return all(theirs == ours for theirs, ours in both)
 
 
 def _give_name(partial: Path, path: Path) -> bool:

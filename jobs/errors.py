@@ -38,7 +38,7 @@ class DatabaseUnavailable(Transient):
     """The ledger's database doesn't answer."""
 
     code = "database.unavailable"
-    advice = "Check GPEN_DATABASE_URL and that the database runs and is migrated."
+    advice = "Check GPEN_DATABASE_URL or --at: the database must run, be migrated and be writable."
 
 
 class BrokerUnavailable(Transient):
@@ -55,6 +55,13 @@ class DecoderUnavailable(Transient):
     advice = "Check free memory, and the limits on processes and open files; the log has its words."
 
 
+class ScratchFull(Transient):
+    """There is no room for what a worker lays aside while it works on a large file."""
+
+    code = "scratch.full"
+    advice = "Free space in the worker's GPEN_SCRATCH folder, or name one with more room."
+
+
 class WeightsUnavailable(Transient):
     """The recipe asks for weights that this worker doesn't hold."""
 
@@ -67,10 +74,10 @@ class Permanent(JobError):
 
 
 class PhotoMissing(Permanent):
-    """The master was there when the job was submitted and isn't now."""
+    """There is no such file where the master should be."""
 
     code = "photo.missing"
-    advice = "Put the master back, then retry with this code."
+    advice = "Put the master back, then retry with this code; or name the job's own source folder."
 
 
 class PhotoUnreadable(Permanent):
@@ -91,7 +98,7 @@ class PhotoUnsupported(Permanent):
     """The file isn't a picture, or is one of a kind that can't be restored faithfully."""
 
     code = "photo.unsupported"
-    advice = "Convert a copy to 8- or 16-bit RGB or gray TIFF, PNG or JPEG."
+    advice = "docs/formats.md lists what is read; convert a copy to TIFF, PNG or JPEG."
 
 
 class PhotoTruncated(Permanent):
@@ -179,10 +186,10 @@ class UnsafeKey(Permanent):
 
 
 class SourceMissing(Permanent):
-    """The source of a job doesn't exist or can't be read."""
+    """What a command should read doesn't exist, can't be read, or is a file for a folder."""
 
     code = "source.missing"
-    advice = "Give an existing directory or s3://bucket/prefix that you may read."
+    advice = "Check the path, and that you may read what is there."
 
 
 class DestinationUnusable(Permanent):
@@ -190,6 +197,13 @@ class DestinationUnusable(Permanent):
 
     code = "destination.unusable"
     advice = "Give a writable directory or s3://bucket/prefix outside the source."
+
+
+class DestinationExists(DestinationUnusable):
+    """A file or folder that a command would write is there already."""
+
+    code = "destination.exists"
+    advice = "Give another name, or move away what is there: nothing is overwritten."
 
 
 class JobUnknown(Permanent):

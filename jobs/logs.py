@@ -9,10 +9,12 @@ and errors only.
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
+_FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[^\s"]+)')
 _TALKATIVE = ("alembic", "amqp", "boto3", "botocore", "kombu", "urllib3")
 
 
@@ -67,6 +69,16 @@ def configure(
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def read_fields(line: str) -> dict[str, str]:
+    """Return the fields of a line in either format; none where it is no line of ours."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        found = dict(_FIELD.findall(line))
+        return {name: json.loads(v) if v[0] == '"' else v for name, v in found.items()}
+    return {name: str(v) for name, v in entry.items()} if isinstance(entry, dict) else {}
 
 
 class TextFormatter(logging.Formatter):

@@ -1,9 +1,16 @@
-"""What an object store is: a flat set of keys, each with bytes that are written once."""
+"""What an object store is: a flat set of keys, each with bytes that are written once.
 
-from collections.abc import Iterator
+Objects may be larger than memory: stores move them piece by piece between files.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from functools import partial
+from typing import BinaryIO, Protocol
+
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,19 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
+    def fetch(self, key: str, target: BinaryIO) -> int:
+        """Write an object's bytes to an open file, from its position on; return how many.
+
+        Raises:
+            PhotoMissing: there is no such object.
+            OSError: the file can't be written; as it came, for that isn't the store's fault.
+        """
+        ...
+
+    def put_once(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> PutResult:
         """Store an object completely or not at all; what is there is never replaced.
+
+        A seekable file is stored from its start to its end, wherever it stands.
 
         Raises:
             OutputConflict: an object with other bytes has this key.
@@ -89,3 +107,26 @@ class ObjectStore(Protocol):
             DestinationUnusable: they can't.
         """
         ...
+
+
+def as_file(data: bytes | BinaryIO) -> BinaryIO:
+    """Return what is to be stored as a file that stands at its start."""
+    if isinstance(data, bytes):
+        return io.BytesIO(data)
+    data.seek(0)
+    return data
+
+
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what is left of a file, a piece at a time."""
+    return iter(partial(file.read, _PIECE_BYTES), b"")
+
+
+def write_pieces(pieces: Iterable[bytes], target: BinaryIO) -> int:
+    """Write pieces to a file, past its buffer, and return how many bytes they were."""
+    written = 0
+    for piece in pieces:
+        target.write(piece)
+        written += len(piece)
+    target.flush()
+    return written

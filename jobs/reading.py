@@ -310,4 +310,5 @@ def _read_failure(row: Row[Any]) -> Failure:
         advice=row.error_advice,
         stage=row.error_stage,
         attempts=row.attempts,
+        failed_at=row.finished_at,
     )

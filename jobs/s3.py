@@ -2,11 +2,13 @@
 
 import base64
 import hashlib
+import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 from botocore.config import Config
@@ -23,7 +25,7 @@ from jobs.errors import (
     StoreUnavailable,
 )
 from jobs.logs import get_logger
-from jobs.objects import ObjectInfo, PutResult
+from jobs.objects import ObjectInfo, PutResult, as_file, pieces_of, write_pieces
 from jobs.schema import MAX_OBJECT_KEY_BYTES, check_key
 from jobs.settings import JobSettings
 
@@ -35,26 +37,43 @@ _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 _TRIES = 3
 _CONNECTIONS = 32
+_WHOLE_BYTES = 5 * 1024**3  # more S3 takes in parts only, of 5 MiB or more each
+_PART_BYTES = 64 * 1024**2  # one part at a time is in memory; 10,000 of them are 625 GiB
 
 
 class S3Store:
     """Objects under one prefix of one bucket.
 
+    Whether an object in parts replaces none is up to the server, which is asked when all parts are
+    there. SeaweedFS 4.48 looks first and joins them then: of two that finish in one moment under
+    one name both are told that they created it, and the later stays.
+
     Args:
         url: `s3://bucket` or `s3://bucket/prefix`.
         settings: endpoint, region and keys; without keys boto3 looks where it always does.
+        whole_bytes: what is larger is put in parts.
+        part_bytes: the size of each part but the last.
 
     Raises:
         SettingsInvalid: the address makes no sense; or, at the first use, the endpoint.
     """
 
-    def __init__(self, url: str, settings: JobSettings) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: JobSettings,
+        *,
+        whole_bytes: int = _WHOLE_BYTES,
+        part_bytes: int = _PART_BYTES,
+    ) -> None:
         self._bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
         prefix = prefix.strip("/")
         if not self._bucket:
             raise SettingsInvalid(f"{url!r} names no bucket")
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         self._settings = settings
+        self._whole_bytes = whole_bytes
+        self._part_bytes = part_bytes
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes the class as it runs
@@ -99,24 +118,36 @@ class S3Store:
         at = 0 if is_part else start  # a server may give the whole all the same
         return body[at : at + size]
 
-    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:
+    def fetch(self, key: str, target: BinaryIO) -> int:
+        """Write an object's bytes to an open file as they arrive."""
+        with closing(self._pieces(key)) as pieces:
+            return write_pieces(pieces, target)
+
+    def put_once(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> PutResult:
         """Put an object on the condition that its name is free, under the server's own checksum."""
-        sha256 = hashlib.sha256(data)
+        name = self._name(key)
+        file = as_file(data)
+        sha256 = _sha256(pieces_of(file))
+        size = file.tell()
+        file.seek(0)
+        described = {"ContentType": content_type, "Metadata": {"sha256": sha256.hex()}}
         try:
-            self._client.put_object(
-                **self._name(key),
-                Body=data,
-                ContentType=content_type,
-                IfNoneMatch="*",
-                ChecksumSHA256=base64.b64encode(sha256.digest()).decode(),
-                Metadata={"sha256": sha256.hexdigest()},
-            )
+            if size <= self._whole_bytes:
+                self._client.put_object(
+                    **name,
+                    **described,
+                    Body=file,
+                    IfNoneMatch="*",
+                    ChecksumSHA256=_base64(sha256),
+                )
+            else:
+                self._put_parts(name, described, file, size)
         except _S3_ERRORS as error:
             if _status(error) != HTTPStatus.PRECONDITION_FAILED:
                 raise _translated(error, f"write {key!r}") from error
         else:
             return PutResult.CREATED
-        if self._sha256_of(key) == sha256.hexdigest():
+        if self._sha256_of(key) == sha256.hex():
             return PutResult.SAME
         raise OutputConflict(f"another object is at {key!r} in {self.url}")
 
@@ -153,12 +184,53 @@ class S3Store:
             answer = self._client.get_object(**self._name(key), **asked)
             body: bytes = answer["Body"].read()
         except _S3_ERRORS as error:
-            if _status(error) == HTTPStatus.NOT_FOUND:
-                raise PhotoMissing(f"there is no {key!r} in {self.url} any more") from error
             if _status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # behind its end
                 return b"", True
-            raise _translated(error, f"read {key!r}") from error
+            raise self._unread(error, key) from error
         return body, "ContentRange" in answer
+
+    def _pieces(self, key: str) -> Generator[bytes, None, None]:
+        """Yield an object's bytes; boto3 raises where they are fewer than the server announced."""
+        try:
+            with closing(self._client.get_object(**self._name(key))["Body"]) as body:
+                yield from pieces_of(body)
+        except _S3_ERRORS as error:
+            raise self._unread(error, key) from error
+
+    def _put_parts(
+        self, name: dict[str, str], described: dict[str, Any], file: BinaryIO, size: int
+    ) -> None:
+        """Put an object in parts, on the condition that its name is free when all are there."""
+        started = self._client.create_multipart_upload(
+            **name, **described, ChecksumAlgorithm="SHA256"
+        )
+        upload = {**name, "UploadId": started["UploadId"]}
+        try:
+            count = math.ceil(size / self._part_bytes)
+            parts = [self._put_part(upload, number, file) for number in range(1, count + 1)]
+            self._client.complete_multipart_upload(
+                **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            )
+        except BaseException:
+            self._abort(upload)
+            raise
+
+    def _put_part(self, upload: dict[str, str], number: int, file: BinaryIO) -> dict[str, Any]:
+        """Put the next part under the server's own checksum; return what the completion asks."""
+        data = file.read(self._part_bytes)
+        checksum = _base64(_sha256([data]))
+        answer = self._client.upload_part(
+            **upload, PartNumber=number, Body=data, ChecksumSHA256=checksum
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    def _abort(self, upload: dict[str, str]) -> None:
+        """Have the parts thrown away; that it fails must not hide why."""
+        try:
+            self._client.abort_multipart_upload(**upload)
+        except _S3_ERRORS as error:
+            if _status(error) != HTTPStatus.NOT_FOUND:  # complete after all: its answer was lost
+                log.warning("store.parts_left", upload=upload, error=str(error))
 
     def _refuses(self, name: dict[str, str]) -> bool:
         """Try to replace an object; return whether the server kept it."""
@@ -180,7 +252,12 @@ class S3Store:
             noted = self._client.head_object(**self._name(key))["Metadata"].get("sha256")
         except _S3_ERRORS as error:
             raise _translated(error, f"look at {key!r}") from error
-        return str(noted) if noted else hashlib.sha256(self.get(key)).hexdigest()
+        return str(noted) if noted else _sha256(self._pieces(key)).hex()
+
+    def _unread(self, error: Exception, key: str) -> JobError:
+        if _status(error) == HTTPStatus.NOT_FOUND:
+            return PhotoMissing(f"there is no {key!r} in {self.url}")
+        return _translated(error, f"read {key!r}")
 
     def _unreadable(self, error: Exception) -> JobError:
         if _status(error) in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
@@ -221,3 +298,14 @@ def _status(error: Exception) -> int | None:
 def _translated(error: Exception, doing: str) -> JobError:
     kind = StoreFull if _status(error) == HTTPStatus.INSUFFICIENT_STORAGE else StoreUnavailable
     return kind(f"can't {doing}: {error}")
+
+
+def _sha256(pieces: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -134,6 +134,8 @@ class Failure:
     advice: str
     stage: str
     attempts: int
+    failed_at: float
+    """When it was given up, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from jobs.errors import OutputConflict, PhotoMissing
 from jobs.ledger import Ledger
 from jobs.migrate import migrate
-from jobs.objects import ObjectInfo, PutResult
+from jobs.objects import ObjectInfo, PutResult, as_file, write_pieces
 from jobs.schema import MAX_OBJECT_KEY_BYTES, check_key
 
 
@@ -58,12 +59,17 @@ class MemoryStore:
         """Return a part of an object."""
         return self.get(key)[start : start + size]
 
-    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:  # noqa: ARG002 - not kept
+    def fetch(self, key: str, target: BinaryIO) -> int:
+        """Write an object's bytes to an open file."""
+        return write_pieces([self.get(key)], target)
+
+    def put_once(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> PutResult:  # noqa: ARG002 - not kept
         """Store an object unless another has its key."""
+        content = as_file(data).read()
         if _checked(key) not in self.objects:
-            self.objects[key] = data
+            self.objects[key] = content
             return PutResult.CREATED
-        if self.objects[key] == data:
+        if self.objects[key] == content:
             return PutResult.SAME
         raise OutputConflict(f"another object is at {key!r} in {self.url}")
 

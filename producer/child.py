@@ -48,14 +48,20 @@ class Child:
         return self._process.poll()
 
     @property
-    def last_words(self) -> str:
-        """The last error that this process logged, or else the last line that it wrote."""
+    def last_lines(self) -> list[str]:
+        """What this process wrote last, without empty lines."""
         with self._log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - _TAIL_BYTES))
             lines = log.read().decode(errors="replace").split("\n")
+        return [line.strip() for line in lines if line.strip()]
+
+    @property
+    def last_words(self) -> str:
+        """The last error that this process logged, or else the last line that it wrote."""
+        lines = self.last_lines
         errors = [line.partition(_ERROR)[2] for line in lines if _ERROR in line]
-        return (errors or [line.strip() for line in lines if line.strip()] or ["no word"])[-1]
+        return (errors or lines or ["no word"])[-1]
 
     def stop(self, *, grace_s: float, request: StopRequest | None = None) -> None:
         """End it: ask with SIGTERM, and kill it after `grace_s` or at a second request to stop."""

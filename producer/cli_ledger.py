@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 
 from jobs import logs
-from jobs.errors import JobUnknown
+from jobs.home import find_ledger
 from jobs.hours import Hours
 from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
 from producer.errors import CodeUnknown
-from producer.home import Home
 from producer.report import failures_table, job_json, job_table, jobs_json, jobs_table
 from producer.terminal import output, say
 
@@ -62,13 +61,7 @@ def settings() -> JobSettings:
 @contextmanager
 def open_ledger(at: Path | None = None) -> Iterator[Ledger]:
     """Open the ledger that is meant, and make sure that it answers."""
-    url = settings().database_url.get_secret_value()
-    if at is not None:
-        home = Home(at.expanduser().resolve())
-        if not home.ledger.is_file():
-            raise JobUnknown(f"no `run` has delivered into {at}")
-        url = home.ledger_url
-    with closing(Ledger(url)) as ledger:
+    with closing(Ledger(find_ledger(settings(), at))) as ledger:
         ledger.check()
         yield ledger
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from jobs import logs
 from jobs.recipe import Recipe
 from jobs.schema import Job, PhotoState
 from jobs.settings import JobSettings
+from jobs.storage import ObjectStore
 from producer import local, options
 from producer.exits import ExitCode
 from producer.places import is_s3, name_for, normalize
@@ -51,21 +53,36 @@ def run(
         for line in entered_lines(Submission(job, new=0, known=0, tally=tally)):
             say(line, to=remarks())
         raise typer.Exit(ExitCode.NONE_DELIVERED if tally.unsafe else ExitCode.DONE)
-    with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:
-        level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
-        logs.configure(log_format=settings.log_format, level=level)
-        environment = {"GPEN_WEIGHTS": chosen.location}
-        if vram_limit:
-            environment["GPEN_VRAM_LIMIT"] = vram_limit
-        ending = local.run(
-            job, source=store, settings=settings, worker_environment=environment, watcher=watcher
-        )
+    environment = {"GPEN_WEIGHTS": chosen.location}
+    if vram_limit:
+        environment["GPEN_VRAM_LIMIT"] = vram_limit
+    try:
+        ending = _restore(job, store, settings, environment)
+    except local.BrokenOff as end:
+        if end.ending.counts.finished:
+            _report(job, end.ending)
+            say("Broken off. Once the cause is mended, the same command goes on.", to=remarks())
+        raise end.why from end
     _report(job, ending)
+    if ending.exit_code is ExitCode.INTERRUPTED:
+        say("Interrupted. The same command goes on from here.", to=remarks())
     raise typer.Exit(ending.exit_code)
 
 
+def _restore(
+    job: Job, source: ObjectStore, settings: JobSettings, environment: Mapping[str, str]
+) -> local.Ending:
+    """Let the job be done, and show how it goes."""
+    with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:
+        level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
+        logs.configure(log_format=settings.log_format, level=level)
+        return local.run(
+            job, source=source, settings=settings, worker_environment=environment, watcher=watcher
+        )
+
+
 def _report(job: Job, ending: local.Ending) -> None:
-    """Say what came of it, and what to do about the rest."""
+    """Say what came of it, and what to do about photos that failed."""
     console = output()
     failed = ending.counts.of(PhotoState.FAILED)
     console.print(job_table(ending.standing))
@@ -78,5 +95,3 @@ def _report(job: Job, ending: local.Ending) -> None:
         say(f"... and {more} more: gpen-archive status {job.id} {here}", to=console)
     if failed:
         say(f"To try them again: gpen-archive retry {job.id} {here}, then the same run", to=console)
-    if ending.exit_code is ExitCode.INTERRUPTED:
-        say("Interrupted. The same command goes on from here.", to=remarks())

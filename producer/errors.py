@@ -46,10 +46,10 @@ class InstallationIncomplete(Permanent):
 
 
 class WeightsMissing(Permanent):
-    """The weights were given as a file, and there is no such file."""
+    """The weights were given as a file, and there is no such file; the engine has this code too."""
 
     code = "weights.missing"
-    advice = "Check the path, or use `compact`, the weights that come with the project."
+    advice = "Check the name or the path: `gpen-archive weights list` shows the names."
 
 
 class BrokerFailed(Transient):
@@ -59,8 +59,17 @@ class BrokerFailed(Transient):
     advice = "Check free memory and disk with `gpen-archive doctor`, then run it again."
 
 
+class WorkerStopped(Exception):
+    """The embedded worker can't go on; code, words and advice are those of its own error."""
+
+    def __init__(self, code: str, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.advice = advice
+
+
 class WorkerFailed(Transient):
-    """The embedded worker can't do its work."""
+    """The embedded worker can't do its work, and doesn't say why."""
 
     code = "worker.failed"
     advice = "Check weights and device with `gpen-archive doctor`, then run it again."

@@ -7,11 +7,13 @@ from jobs.schema import Counts, PhotoState
 _USAGE = frozenset(
     {
         "source.missing",
+        "destination.exists",
         "destination.overlaps",
         "destination.taken",
         "job.unknown",
         "code.unknown",
         "settings.invalid",
+        "weights.missing",
     }
 )
 _ABOUT_ONE_PHOTO = ("photo.", "image.", "output.", "key.")

@@ -1,43 +1,14 @@
-"""What `run` keeps at the destination: a folder with the ledger, the logs and a lock."""
+"""The folder that `run` keeps at its destination: made, locked against other runs, and left."""
 
 import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import DestinationUnusable, JobError
+from jobs.errors import DestinationUnusable
+from jobs.home import Home
 from producer.errors import DestinationBusy
-
-FOLDER = ".gpen-archive"
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """Paths inside one destination's folder."""
-
-    destination: Path
-
-    @property
-    def folder(self) -> Path:
-        """The folder itself; its name is hidden, so no scan takes it for photos."""
-        return self.destination / FOLDER
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger's database file."""
-        return self.folder / "ledger.sqlite3"
-
-    @property
-    def ledger_url(self) -> str:
-        """The ledger's address, in which a question mark would begin the options."""
-        path = str(self.ledger).replace("%", "%25").replace("?", "%3F")
-        return f"sqlite:///{path}"
-
-    def log(self, of: str) -> Path:
-        """The log of one of the processes."""
-        return self.folder / f"{of}.log"
 
 
 @contextmanager
@@ -68,7 +39,7 @@ def occupy(destination: Path) -> Iterator[Home]:
             raise DestinationUnusable(f"{destination} can't be locked: {error.strerror}") from error
         try:
             yield home
-        except JobError:
+        except Exception:
             _remove(home, made)
             raise
 

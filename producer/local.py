@@ -18,18 +18,19 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from jobs import broker
-from jobs.errors import BrokerUnavailable
+from jobs.errors import BrokerUnavailable, JobError
+from jobs.home import Home
 from jobs.ledger import Ledger
-from jobs.logs import get_logger
+from jobs.logs import get_logger, read_fields
 from jobs.migrate import migrate
 from jobs.schema import Counts, Failure, Job, PhotoState, Standing
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore
 from producer.child import Child
 from producer.dispatch import Dispatcher
-from producer.errors import DestinationTaken, WorkerFailed
+from producer.errors import DestinationTaken, WorkerFailed, WorkerStopped
 from producer.exits import ExitCode, code_for_counts
-from producer.home import Home, occupy
+from producer.home import occupy
 from producer.stop import StopRequest
 from producer.submit import Submission, submit
 from producer.valkey import Valkey
@@ -78,6 +79,15 @@ class Ending:
         return code_for_counts(self.counts, left_out=len(self.submission.tally.unsafe))
 
 
+class BrokenOff(Exception):
+    """A run that has begun and can't go on: why, and how the job stands."""
+
+    def __init__(self, why: JobError | WorkerStopped, ending: Ending) -> None:
+        super().__init__(str(why))
+        self.why = why
+        self.ending = ending
+
+
 def run(
     job: Job,
     *,
@@ -101,9 +111,8 @@ def run(
         DestinationBusy: another run is at work there.
         DestinationTaken: another recipe has delivered the same photos there.
         DestinationUnusable: nothing can be kept there.
-        BrokerFailed: Valkey doesn't start or died.
-        WorkerFailed: the worker refuses its environment, or dies again and again.
-        InstallationIncomplete: there is no Valkey.
+        BrokenOff: the worker refuses its environment, finds no room or dies again and again,
+            Valkey isn't there, doesn't start or died, or the ledger can't be used any more.
     """
     with occupy(Path(job.destination)) as home:
         migrate(home.ledger_url)
@@ -113,12 +122,15 @@ def run(
             watcher.entered(submission)
             _take_back(ledger, max_attempts=settings.max_attempts)
             ledger.resume(job.id)  # whoever gives the command again wants it to go on
-            if not ledger.standing(job.id).over:
-                stack = _Stack(home, ledger, settings, worker_environment, watcher, worker_command)
-                with StopRequest() as stop:
-                    stack.work(job, stop)
-            failures = ledger.failures(job.id, limit=_MOST_FAILURES)
-            return Ending(submission, ledger.standing(job.id), failures)
+            over = ledger.standing(job.id).over
+            stack = _Stack(home, ledger, settings, worker_environment, watcher, worker_command)
+            try:
+                if not over:
+                    with StopRequest() as stop:
+                        stack.work(job, stop)
+            except (JobError, WorkerStopped) as error:
+                raise BrokenOff(error, _ending(submission, ledger)) from error
+            return _ending(submission, ledger)
 
 
 class Worker:
@@ -150,11 +162,12 @@ class Worker:
             patience: it may die so often before that number has to grow.
 
         Raises:
-            WorkerFailed: it said that its environment can't, or patience is at its end.
+            WorkerStopped: it said that its environment can't.
+            WorkerFailed: it ended so without a word, or patience is at its end.
         """
         status, words = self._child.exit_status, self._child.last_words
         if status == ExitCode.ENVIRONMENT:
-            raise WorkerFailed(f"the worker can't work here: {words}")
+            raise _reason(self._child)
         self._deaths = self._deaths + 1 if finished == self._finished else 1
         self._finished = finished
         if self._deaths > patience:
@@ -230,6 +243,21 @@ class _Stack:
             if stop.wait(_POLL_S):
                 self.watcher.stopping()
                 return
+
+
+def _ending(submission: Submission, ledger: Ledger) -> Ending:
+    job_id = submission.job.id
+    failures = ledger.failures(job_id, limit=_MOST_FAILURES)
+    return Ending(submission, ledger.standing(job_id), failures)
+
+
+def _reason(worker: Child) -> WorkerStopped | WorkerFailed:
+    """Return the error that a worker logged last as its end."""
+    for line in reversed(worker.last_lines):
+        fields = read_fields(line)
+        if {"code", "error", "advice"} <= fields.keys():
+            return WorkerStopped(fields["code"], fields["error"], fields["advice"])
+    return WorkerFailed(f"the worker can't work here: {worker.last_words}")
 
 
 def _take_back(ledger: Ledger, *, max_attempts: int) -> None:

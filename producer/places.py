@@ -6,7 +6,6 @@ its end, so that the same command, typed from another directory, means the same 
 
 from pathlib import Path, PurePosixPath
 
-from jobs.errors import SourceMissing
 from producer.errors import DestinationOverlaps
 
 _S3 = "s3://"
@@ -22,17 +21,6 @@ def normalize(typed: str) -> str:
     if is_s3(typed):
         return _S3 + "/".join(part for part in typed.removeprefix(_S3).split("/") if part)
     return str(Path(typed).expanduser().resolve())
-
-
-def check_source(place: str) -> None:
-    """Refuse a single file with a hint; whether the rest can be read is the store's to say.
-
-    Raises:
-        SourceMissing: it is a file.
-    """
-    if not is_s3(place) and Path(place).is_file():
-        hint = "for one picture use: gpen-archive restore IN OUT"
-        raise SourceMissing(f"{place} is a file, not a directory; {hint}")
 
 
 def check_apart(source: str, destination: str) -> None:

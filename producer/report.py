@@ -9,9 +9,9 @@ job first; `status JOB --json` gives `{"schema_version", "job": JOB}`, with `fai
      "photos": {"total", "pending", "published", "claimed", "done", "failed", "cancelled"},
      "failed_by_code": {CODE: number}, "faces": {"found", "restored"},
      "waiting_for": TEXT | null,
-     "failures": [{"key", "code", "message", "advice", "stage", "attempts"}]}
+     "failures": [{"key", "code", "message", "advice", "stage", "attempts", "failed_at"}]}
 
-`waiting_for` and `failures` only come with a single job.
+`waiting_for` and `failures` only come with a single job; `failed_at` is in seconds since the epoch.
 """
 
 import json
@@ -23,13 +23,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from jobs.durations import duration
 from jobs.schema import Counts, Failure, JobStatus, PhotoState, Standing
 from producer.scan import Tally
 
 SCHEMA_VERSION = 1
 _NOT_BEGUN = (PhotoState.PENDING, PhotoState.PUBLISHED)
 _PACE_WINDOW_S = 120.0
-_MINUTE_S, _HOUR_S = 60, 3600
+_MINUTE_S = 60
+_LEFT_ALONE = ": the sidecars say why; see --min-score, --profiles, --large-faces"
 
 
 class Pace:
@@ -66,7 +68,7 @@ def progress_line(counts: Counts, pace: Pace) -> str:
     parts = [
         f"{counts.finished} of {counts.total} photos",
         f"{failed} failed" if failed else "",
-        f"{counts.faces_restored} of {counts.faces} faces restored" if counts.faces else "",
+        f"{counts.faces_restored} of {counts.faces} finds restored" if counts.faces else "",
     ]
     if counts.finished < counts.total:
         eta_s = pace.eta_s(counts.total - counts.finished)
@@ -106,7 +108,7 @@ def job_json(standing: Standing, failures: Iterable[Failure], *, now: float) -> 
 def jobs_table(jobs: Iterable[Standing]) -> Table:
     """Return one row a job."""
     table = Table("job", "name", box=None, pad_edge=False)
-    for heading in ("photos", "done", "failed", "waiting", "faces"):
+    for heading in ("photos", "done", "failed", "waiting", "finds"):
         table.add_column(heading, justify="right")
     table.add_column("status")
     table.add_column("destination", overflow="fold")
@@ -131,6 +133,7 @@ def job_table(standing: Standing, *, now: float | None = None) -> Table:
     table.add_column(overflow="fold")
     job, counts, control = standing.job, standing.counts, standing.control
     waiting = None if now is None else waiting_for(standing, now=now)
+    left = counts.faces - counts.faces_restored
     rows = [
         ("job", f"{job.id} {plain(job.name)}"),
         ("from", plain(job.source)),
@@ -140,7 +143,8 @@ def job_table(standing: Standing, *, now: float | None = None) -> Table:
         *([("window", f"{control.hours}")] if control.hours else []),
         ("photos", f"{counts.total}"),
         *((f"  {name}", f"{photos}") for name, photos in _photos(standing).items() if photos),
-        ("faces", f"{counts.faces} found, {counts.faces_restored} restored"),
+        ("finds", f"{counts.faces}, {counts.faces_restored} restored"),
+        *([("  left alone", f"{left}{_LEFT_ALONE}")] if left else []),
         *([("waiting", waiting)] if waiting else []),
     ]
     for name, value in rows:
@@ -182,16 +186,6 @@ def failures_table(failures: Sequence[Failure]) -> Table:
         why = Text(plain(failure.message)).append(f"\n{plain(failure.advice)}", style="dim")
         table.add_row(Text(plain(failure.key)), Text(failure.code), why)
     return table
-
-
-def duration(seconds: float) -> str:
-    """Return a span of time as a person says it: `42 s`, `3 min`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 2 * _MINUTE_S:
-        return f"{whole} s"
-    if whole < 2 * _HOUR_S:
-        return f"{whole // _MINUTE_S} min"
-    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
 
 
 def plain(text: str) -> str:

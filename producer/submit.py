@@ -11,7 +11,7 @@ from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
-from producer.places import check_apart, check_source
+from producer.places import check_apart
 from producer.scan import Tally, scan
 
 
@@ -69,7 +69,6 @@ def open_source(job: Job, settings: JobSettings) -> ObjectStore:
         DestinationUnusable: the destination can't be written.
         StoreUnavailable: an object store doesn't answer.
     """
-    check_source(job.source)
     check_apart(job.source, job.destination)
     source = open_store(job.source, settings)
     source.check_readable()

@@ -55,7 +55,7 @@ class LineWatcher:
 
     def stopping(self) -> None:
         """Say that the end is near."""
-        self._say("Stopping: the photo in hand is finished first.")
+        self._say("Stopping: photos in hand are finished first. A second Ctrl-C doesn't wait.")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

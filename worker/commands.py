@@ -18,16 +18,19 @@ import typer
 from gpen_engine import GpenError, Restoration
 from gpen_engine.faces import Point
 from gpen_engine.facexlib_shim import import_torchvision
-from jobs.errors import DestinationUnusable, SettingsInvalid, SourceMissing
+from jobs.errors import DestinationExists, SettingsInvalid, SourceMissing
 from jobs.recipe import Output, Recipe
 from jobs.schema import sidecar_key
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
+from worker.codec import FileBytes, Limits, sha256_of
+from worker.copies import fetch
 from worker.decoding import Decoder
 from worker.pipeline import process
-from worker.provenance import Delivery, Master, identity, sha256_of, write_sidecar
+from worker.provenance import Delivery, Master, identity, write_sidecar
 from worker.runtime import load_engine
+from worker.scratch import Scratch
 from worker.settings import WorkerSettings
 from worker.stages import Stages
 from worker.treatment import treatment_of, white_areas
@@ -85,16 +88,17 @@ def restore(
     worker = WorkerSettings.from_environment(weights=weights, device=device, vram_limit=vram_limit)
     treatment = treatment_of(recipe, leave=[_point(text) for text in leave or ()])
     target = _target(derivative)
+    limits, scratch = worker.limits, worker.make_scratch()
     stages = Stages()
     stages.begin("fetch")
-    data = _read(master)
+    data = _read(master, limits, scratch)
     source = Master.of(master.name, data)
     stages.begin("decode")
     scale = recipe.background_scale or 1
-    limits = worker.limits
-    with Decoder(worker.decode_budget) as decode:
+    with Decoder(worker.decode_budget, scratch=scratch) as decode:
         photograph = decode(data, limits=limits.enlarged(scale))
-        mask = None if keep_mask is None else _read(keep_mask)
+        del data  # what comes of it takes room too
+        mask = None if keep_mask is None else _read(keep_mask, limits, scratch)
         protected = None if mask is None else white_areas(decode(mask, limits=limits))
     by_hand: dict[str, object] = {"leave": treatment.faces.leave} if leave else {}
     if mask is not None:
@@ -104,7 +108,14 @@ def restore(
     known_by = engine.identity.weights if known else engine.identity.weights_sha256
     recipe = recipe.model_copy(update={"weights": known_by, "output": output})
     derived = process(
-        photograph, source, recipe, engine, stages, treatment=treatment, protected=protected
+        photograph,
+        source,
+        recipe,
+        engine,
+        stages,
+        treatment=treatment,
+        protected=protected,
+        scratch=scratch,
     )
     _require_found(treatment.faces.leave, derived.restorations)
     delivery = Delivery(
@@ -118,10 +129,10 @@ def restore(
     )
     sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
     encoded = derived.encoded
-    target.put_once(derivative.name, encoded.data, content_type=encoded.content_type)
+    target.put_once(derivative.name, encoded.file, content_type=encoded.content_type)
     target.put_once(sidecar_key(derivative.name), sidecar, content_type="application/json")
     outcome = delivery.outcome(elapsed_s=stages.elapsed_s)
-    typer.echo(f"{derivative}: {outcome.faces_restored} of {outcome.faces} faces restored")
+    typer.echo(f"{derivative}: {outcome.faces_restored} of {outcome.faces} finds restored")
 
 
 def _target(derivative: Path) -> ObjectStore:
@@ -130,15 +141,16 @@ def _target(derivative: Path) -> ObjectStore:
     target.check_writable()
     for name in (derivative.name, sidecar_key(derivative.name)):
         if target.head(name) is not None:
-            raise DestinationUnusable(f"{derivative.parent / name} exists and isn't overwritten")
+            raise DestinationExists(f"{derivative.parent / name} exists and isn't overwritten")
     return target
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limits: Limits, scratch: Scratch) -> FileBytes:
     if not path.is_file():
         raise SourceMissing(f"there is no file {path}")
     original = path.resolve()
-    return open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
+    store = open_store(str(original.parent), JobSettings.from_environment())
+    return fetch(store, original.name, limits=limits, scratch=scratch)
 
 
 def _point(text: str) -> Point:

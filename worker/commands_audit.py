@@ -14,19 +14,22 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gpen_engine.devices import pick_device
-from jobs.errors import DestinationUnusable, Permanent, SourceMissing
+from gpen_engine.devices import pick_device, threads_of, use_threads
+from jobs.errors import DestinationExists, Permanent, SourceMissing
 from jobs.schema import sidecar_key
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
 from worker.audit.record import Record, read_sealed
 from worker.audit.verify import Check, Verdict, Verified, verify_all
+from worker.codec import FileBytes, sha256_of
+from worker.copies import fetch
 from worker.decoding import Decoder
-from worker.exits import FINDINGS
-from worker.provenance import sha256_of, software
+from worker.exits import NOT_ALL_FINE
+from worker.provenance import software
 from worker.reproduction import Reproduction, describe_difference, reproduce, weights_of
 from worker.runtime import load_engine
+from worker.scratch import Scratch
 from worker.settings import WorkerSettings
 from worker.terminal import output, plain
 
@@ -61,6 +64,8 @@ def verify(
 ) -> None:
     """Check seals, hashes and pixels of everything delivered; reads only."""
     settings = JobSettings.from_environment()
+    if Path(destination).is_file():
+        raise SourceMissing(f"{destination} is a file: give the folder that it was delivered into")
     derivatives = open_store(destination, settings)
     derivatives.check_readable()
     originals = None if masters is None else open_store(masters, settings)
@@ -68,9 +73,17 @@ def verify(
         originals.check_readable()
     report = Report()
     worker = WorkerSettings.from_environment()
-    with Decoder(worker.decode_budget, ready=0 if quick else 1) as decode:
+    scratch = worker.make_scratch()
+    with Decoder(worker.decode_budget, scratch=scratch, ready=0 if quick else 1) as decode:
         report.add_all(
-            verify_all(derivatives, originals, decode=decode, limits=worker.limits, quick=quick)
+            verify_all(
+                derivatives,
+                originals,
+                decode=decode,
+                limits=worker.limits,
+                scratch=scratch,
+                quick=quick,
+            )
         )
     if not report.photos:
         raise SourceMissing(f"there is nothing to verify in {destination}: no derivative")
@@ -79,7 +92,7 @@ def verify(
     else:
         _print(report)
     if report.findings:
-        raise typer.Exit(FINDINGS)
+        raise typer.Exit(NOT_ALL_FINE)
 
 
 def reproduce_one(
@@ -106,21 +119,28 @@ def reproduce_one(
         raise SourceMissing(f"there is no sidecar {sidecar}")
     record = read_sealed(derivatives.get(name))
     target = None if output is None else _target(output, settings)
-    master = open_store(masters, settings).get(record.master.key)
     worker = _settings_like(record, weights=weights, device=device, vram_limit=vram_limit)
-    with Decoder(worker.decode_budget) as decode:
+    limits, scratch = worker.limits, worker.make_scratch()
+    originals = open_store(masters, settings)
+    master = fetch(originals, record.master.key, limits=limits, scratch=scratch)
+    with Decoder(worker.decode_budget, scratch=scratch) as decode:
+        _share_as_recorded(record, worker)
         engine = load_engine(worker)
-        made = reproduce(record, master, engine, decode=decode, limits=worker.limits)
+        made = reproduce(record, master, engine, decode=decode, limits=limits, scratch=scratch)
     if target is not None and output is not None:
         encoded = made.encoded
-        target.put_once(output.name, encoded.data, content_type=encoded.content_type)
+        target.put_once(output.name, encoded.file, content_type=encoded.content_type)
     key = name.removesuffix(sidecar_key(""))
+    stored = _stored(derivatives, key, record, scratch)
     if made.identical:
         typer.echo(f"{plain(key)}: identical, byte for byte ({record.derivative.sha256})")
+        if stored is None:
+            typer.echo(f"{plain(key)} itself is gone or damaged since: --output makes it again")
+            raise typer.Exit(NOT_ALL_FINE)
         return
-    for line in _differences(record, made, _stored(derivatives, key, record), worker):
+    for line in _differences(record, made, stored, worker, scratch):
         typer.echo(line)
-    raise typer.Exit(FINDINGS)
+    raise typer.Exit(NOT_ALL_FINE)
 
 
 class Report:
@@ -187,6 +207,8 @@ def _print(report: Report) -> None:
         console.print()
         console.print(findings)
     typer.echo(f"\n{report.summary}")
+    if report.photos and report.counts[Check.MASTER, Verdict.WRONG] == report.photos:
+        typer.echo("No master is there as recorded: does --masters name the job's own source?")
 
 
 def _split(address: str) -> tuple[str, str]:
@@ -199,7 +221,7 @@ def _target(output: Path, settings: JobSettings) -> ObjectStore:
     target = open_store(str(output.parent), settings)
     target.check_writable()
     if target.head(output.name) is not None:
-        raise DestinationUnusable(f"{output} exists and isn't overwritten")
+        raise DestinationExists(f"{output} exists and isn't overwritten")
     return target
 
 
@@ -218,28 +240,48 @@ def _settings_like(
     return settings.model_copy(update={"face_cache": None})
 
 
-def _stored(derivatives: ObjectStore, key: str, record: Record) -> bytes | None:
+def _share_as_recorded(record: Record, worker: WorkerSettings) -> None:
+    """Share the CPU's work among as many threads as then, and say so where it would be others."""
+    then = record.environment.threads if record.environment else None
+    here = threads_of(pick_device(worker.device))
+    if then is None or here is None or then == here:
+        return
+    use_threads(then)
+    typer.echo(f"Threads: {then}, as recorded; here it would be {here}.", err=True)
+
+
+def _stored(
+    derivatives: ObjectStore, key: str, record: Record, scratch: Scratch
+) -> FileBytes | None:
     """Return the derivative beside a sidecar, unless it is gone or damaged."""
     try:
-        stored = derivatives.get(key)
+        stored = fetch(derivatives, key, scratch=scratch)
     except Permanent:
         return None
     return stored if sha256_of(stored) == record.derivative.sha256 else None
 
 
 def _differences(
-    record: Record, made: Reproduction, stored: bytes | None, worker: WorkerSettings
+    record: Record,
+    made: Reproduction,
+    stored: FileBytes | None,
+    worker: WorkerSettings,
+    scratch: Scratch,
 ) -> Iterable[str]:
     yield f"{plain(record.derivative.key)}: differs"
     yield f"  then: {record.software} on {record.device} in {record.precision}"
     yield f"  now:  {software()} on {made.engine.device} in {made.engine.precision}"
     if made.changed:
         yield f"  not the same now: {', '.join(made.changed)}"
+    if made.likely is None:
+        yield "  threads and versions weren't recorded then, and may be the reason"
+    elif made.likely:
+        yield f"  the likely reason: {plain('; '.join(made.likely))}"
     if stored is None:
         yield "  the stored derivative is gone or damaged: samples weren't compared"
     else:
-        with Decoder(worker.decode_budget) as decode:
+        with Decoder(worker.decode_budget, scratch=scratch) as decode:
             apart = describe_difference(
-                stored, made.encoded.data, decode=decode, limits=worker.limits
+                stored, made.encoded.stored, decode=decode, limits=worker.limits
             )
         yield f"  {apart}"

@@ -8,6 +8,7 @@ import gc
 import io
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +17,11 @@ import torch
 import typer
 
 from gpen_engine import EngineIdentity, FaceOutcome, GpenError, Restoration
+from gpen_engine.errors import WeightsNotHere
 from gpen_engine.faces import Detail, Face, Reason, Region
-from gpen_engine.weights import known_by_hash
-from jobs.errors import DestinationUnusable, SourceMissing
+from gpen_engine.restorers import split
+from gpen_engine.weights import find_generator, known_by_hash, name_of
+from jobs.errors import DestinationExists, SourceMissing
 from jobs.logs import get_logger
 from jobs.recipe import Recipe
 from jobs.settings import JobSettings
@@ -27,6 +30,7 @@ from worker import options
 from worker.codec import Page
 from worker.colour import page_colour
 from worker.comparison import Cell, Column, Row, Sheet, draw, scale_of, shown, surroundings
+from worker.copies import fetch
 from worker.decoding import Decoder
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
@@ -70,6 +74,7 @@ def compare(
     path = out or Path(f"{master.stem}-compared.png")
     target = _open_target(path)
     worker = WorkerSettings.from_environment(device=device, vram_limit=vram_limit)
+    _require_known(names, worker)
     comparison = Comparison(_pages(master, worker), recipe, limit=faces, whole=whole)
     for name in names:
         failure = comparison.add(name, worker)
@@ -81,7 +86,7 @@ def compare(
         typer.echo(f"{master}: no faces to compare")
         return
     target.put_once(path.name, _png(comparison, master.name), content_type="image/png")
-    compared = ", ".join(tried.identity.weights for tried in comparison.tried)
+    compared = ", ".join(tried.name for tried in comparison.tried)
     typer.echo(f"{path}: {comparison.faces_shown} by {compared}")
 
 
@@ -97,6 +102,7 @@ class Place:
 class Tried:
     """What one restorer made of every place."""
 
+    name: str
     identity: EngineIdentity
     cells: tuple[Cell, ...]
 
@@ -166,7 +172,7 @@ class Comparison:
         if not self.tried:
             self.places = self._choose(restorations)
         cells = (self._cell(place, restorations[place.page]) for place in self.places)
-        return Tried(engine.identity, tuple(cells))
+        return Tried(_called(settings.weights, engine.identity), engine.identity, tuple(cells))
 
     def _choose(self, restorations: Sequence[Restoration]) -> tuple[Place, ...]:
         found = [
@@ -182,7 +188,9 @@ class Comparison:
 
     def _cell(self, place: Place, restoration: Restoration) -> Cell:
         note = _note(place.face, restoration.faces) if place.face else ""
-        return Cell(shown(restoration.image, self.region(place)), note)
+        x0, y0, x1, y1 = self.region(place)
+        rows = restoration.rows(slice(y0, y1))
+        return Cell(shown(rows, (x0, 0, x1, y1 - y0)), note)
 
 
 def build_sheet(comparison: Comparison, title: str) -> Sheet:
@@ -200,10 +208,17 @@ def build_sheet(comparison: Comparison, title: str) -> Sheet:
     return Sheet(
         title=title,
         subtitle=" · ".join([comparison.faces_shown, *_settings(comparison.recipe)]),
-        columns=(Column("original"), *(_head(tried.identity) for tried in comparison.tried)),
+        columns=(Column("original"), *map(_head, comparison.tried)),
         rows=rows,
         footer=(*left_out, *(line for line in terms if line)),
     )
+
+
+def _require_known(names: Sequence[str], worker: WorkerSettings) -> None:
+    """Refuse a name that nobody knows before anything is restored; others may be left out."""
+    for name in names:
+        with suppress(WeightsNotHere):
+            find_generator(split(name)[1], folder=worker.weights_dir)
 
 
 def _open_target(path: Path) -> ObjectStore:
@@ -212,14 +227,16 @@ def _open_target(path: Path) -> ObjectStore:
     target = open_store(str(path.parent), JobSettings.from_environment())
     target.check_writable()
     if target.head(path.name) is not None:
-        raise DestinationUnusable(f"{path} exists and isn't overwritten")
+        raise DestinationExists(f"{path} exists and isn't overwritten")
     return target
 
 
 def _pages(master: Path, worker: WorkerSettings) -> tuple[Page, ...]:
     original = master.resolve()
-    data = open_store(str(original.parent), JobSettings.from_environment()).get(original.name)
-    with Decoder(worker.decode_budget) as decode:
+    store = open_store(str(original.parent), JobSettings.from_environment())
+    scratch = worker.make_scratch()
+    data = fetch(store, original.name, limits=worker.limits, scratch=scratch)
+    with Decoder(worker.decode_budget, scratch=scratch) as decode:
         return decode(data, limits=worker.limits).pages
 
 
@@ -232,9 +249,17 @@ def _png(comparison: Comparison, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _head(identity: EngineIdentity) -> Column:
+def _called(typed: str, identity: EngineIdentity) -> str:
+    """Return what the sheet calls a network: as the engine does, but by its file a user's own."""
+    if known_by_hash(identity.weights_sha256):
+        return identity.weights
+    return identity.weights.replace(name_of(identity.weights_sha256), Path(typed).name)
+
+
+def _head(tried: Tried) -> Column:
+    identity = tried.identity
     how = f"{identity.size} px · {identity.precision} · {identity.device}"
-    return Column(identity.weights, (f"sha256 {identity.weights_sha256[:16]}", how))
+    return Column(tried.name, (f"sha256 {identity.weights_sha256[:16]}", how))
 
 
 def _terms(identity: EngineIdentity) -> str:

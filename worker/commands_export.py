@@ -3,24 +3,21 @@
 Like all commands here it prints nothing but results and raises what goes wrong.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jobs.errors import JobUnknown
+from jobs.home import find_ledger
 from jobs.reading import LedgerReader
 from jobs.schema import Counts, Job
 from jobs.settings import JobSettings
 from jobs.storage import open_store
 from worker.export.packing import FAILURES, PENDING, Contents, Source, pack
-
-_LEDGER_OF_A_RUN = Path(".gpen-archive", "ledger.sqlite3")
+from worker.settings import WorkerSettings
+from worker.terminal import bar
 
 
 def register(app: typer.Typer, _with_recipe: object = None) -> None:
@@ -57,7 +54,7 @@ def export(
 ) -> None:
     """Pack a job's derivatives and sidecars into a BagIt bag, with PREMIS 3 metadata."""
     settings = JobSettings.from_environment()
-    with closing(LedgerReader(_ledger_url(settings, at))) as ledger:
+    with closing(LedgerReader(find_ledger(settings, at))) as ledger:
         ledger.check()
         found = ledger.find_job(job)
         counts = ledger.counts(found.id)
@@ -68,23 +65,17 @@ def export(
             derivatives=open_store(found.destination, settings),
             masters=open_store(found.source, settings) if with_masters else None,
         )
-        with _bar(counts.total) as progress:
+        with bar("photos") as step:
             contents = pack(
-                source, folder, organization=organization, check=validate, progress=progress
+                source,
+                folder,
+                organization=organization,
+                check=validate,
+                scratch=WorkerSettings.from_environment().make_scratch(),
+                on_photo=lambda: step(counts.total),
             )
     for line in _lines(folder, contents, validated=validate):
         typer.echo(line)
-
-
-def _ledger_url(settings: JobSettings, at: Path | None) -> str:
-    """Return the address of the ledger that is meant, as the other commands find it."""
-    if at is None:
-        return settings.database_url.get_secret_value()
-    path = at.expanduser().resolve() / _LEDGER_OF_A_RUN
-    if not path.is_file():
-        raise JobUnknown(f"no `run` has delivered into {at}")
-    escaped = str(path).replace("%", "%25").replace("?", "%3F")  # else options would begin
-    return f"sqlite:///{escaped}"
 
 
 def _require_finished(job: Job, counts: Counts, *, partial: bool) -> None:
@@ -94,15 +85,6 @@ def _require_finished(job: Job, counts: Counts, *, partial: bool) -> None:
             f"{left} of {counts.total} photos of job {job.id} are neither done nor failed; wait "
             "for them, or export what there is with --partial"
         )
-
-
-@contextmanager
-def _bar(photos: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal, and nothing where there is none."""
-    columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("photos", total=photos)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _lines(folder: Path, contents: Contents, *, validated: bool) -> Iterator[str]:

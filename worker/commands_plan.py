@@ -5,26 +5,23 @@ Like all commands here it prints nothing but results and raises what goes wrong.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from jobs.recipe import Recipe
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker import options
 from worker.decoding import Decoder
-from worker.exits import NONE_DELIVERED, SOME_FAILED
+from worker.exits import NONE_DELIVERED, NOT_ALL_FINE
 from worker.runtime import load_engine
 from worker.settings import WorkerSettings
 from worker.survey.measure import Measured, choose, measure
 from worker.survey.plan import Plan, survey
 from worker.survey.report import tables, to_json
-from worker.terminal import output
+from worker.terminal import bar, output
 
 _clock = time.perf_counter
 
@@ -70,7 +67,7 @@ def plan(
     store = open_store(source, JobSettings.from_environment())
     store.check_readable()
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # every fault is told below
-    with _bar("headers") as step:
+    with bar("headers") as step:
         made = survey(
             store,
             recipe=recipe,
@@ -85,13 +82,14 @@ def plan(
     else:
         _print(made)
     if len(made.readable) < len(made.photos):
-        raise typer.Exit(SOME_FAILED if made.readable else NONE_DELIVERED)
+        raise typer.Exit(NOT_ALL_FINE if made.readable else NONE_DELIVERED)
 
 
 def _measure(made: Plan, count: int, *, store: ObjectStore, settings: WorkerSettings) -> Measured:
     engine = load_engine(settings)
     chosen = choose(made.photos, count)
-    with Decoder(settings.decode_budget) as decode, _bar("measuring") as step:
+    scratch = settings.make_scratch()
+    with Decoder(settings.decode_budget, scratch=scratch) as decode, bar("measuring") as step:
         return measure(
             chosen,
             store=store,
@@ -99,6 +97,7 @@ def _measure(made: Plan, count: int, *, store: ObjectStore, settings: WorkerSett
             recipe=made.recipe.model_copy(update={"weights": engine.identity.weights_sha256}),
             decode=decode,
             limits=settings.limits,
+            scratch=scratch,
             on_photo=lambda: step(len(chosen) + 1),
             clock=_clock,
         )
@@ -110,12 +109,3 @@ def _print(made: Plan) -> None:
         if number:
             console.print()
         console.print(table)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal, and nothing where there is none."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda total: bar.update(task, advance=1, total=total)

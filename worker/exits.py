@@ -1,10 +1,8 @@
-"""Exit codes of the worker process; the same numbers as those of `gpen-archive`."""
+"""Exit codes of the engine's commands and the worker; the same numbers as `gpen-archive`'s own."""
 
-ENVIRONMENT = 5
-"""The environment can't: weights, device, database or broker."""
-FINDINGS = 3
-"""What was delivered isn't as it was recorded."""
-SOME_FAILED = 3
-"""Some photos failed, or would."""
+NOT_ALL_FINE = 3
+"""The command came to its end; photos failed or would, or something isn't as it was recorded."""
 NONE_DELIVERED = 4
 """All of them did, or would."""
+ENVIRONMENT = 5
+"""The environment can't: weights, device, database or broker."""

@@ -15,8 +15,6 @@ from worker.xmp import MAX_PACKET_BYTES, NAMESPACES, Packet, xml_text
 
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC NewsCodes, Digital Source Type: existing media, edited with a trained network."""
-JPEG_PACKET_BYTES = 65_502
-"""The longest packet that fits a JPEG's one segment (XMP Specification, Part 3, 1.1.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,6 @@ def labelled(
     photograph: Photograph,
     label: Label,
     restored: Sequence[bool],
-    *,
-    most_bytes: int = MAX_PACKET_BYTES,
 ) -> Photograph:
     """Return a photograph whose pages carry the label, with notes of what had to be left out.
 
@@ -51,14 +47,13 @@ def labelled(
         photograph: the master as decoded.
         label: what is said.
         restored: for each page whether a network changed any of its pixels.
-        most_bytes: the longest packet that the derivative can hold.
     """
     notes: list[str] = []
     pages = []
     for number, (page, changed) in enumerate(zip(photograph.pages, restored, strict=True)):
         packet = _packet(page.metadata.xmp, label, number, changed=changed, notes=notes)
-        if len(packet) > most_bytes:
-            notes.append("the master's XMP packet is too long for this format and was left out")
+        if len(packet) > MAX_PACKET_BYTES:
+            notes.append("the master's XMP packet is too long and was left out")
             packet = _packet(None, label, number, changed=changed, notes=[])
         pages.append(replace(page, metadata=replace(page.metadata, xmp=packet)))
     kept = tuple(dict.fromkeys([*photograph.notes, *notes]))

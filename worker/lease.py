@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from jobs.errors import ClaimLost, DatabaseUnavailable
+from jobs.errors import ClaimLost, DatabaseUnavailable, StoreFull
 from jobs.ledger import Ledger
 from jobs.logs import get_logger
 from jobs.schema import Claim
@@ -66,5 +66,5 @@ class Lease:
             except ClaimLost:
                 self._lost.set()
                 return
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, StoreFull) as error:
                 _log.warning("lease.not_renewed", photo_id=self._claim.photo_id, error=str(error))

@@ -1,30 +1,32 @@
 """The sidecar: which master, which recipe, which engine, and what became of every face.
 
 Values in, sealed JSON out. docs/sidecar.md explains it, docs/schema/ has its JSON Schema. Times,
-the worker's name and the seal are all that may differ between two runs on the same machine.
+the worker's name and the seal are all that may differ between two runs in the same environment.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gpen_engine import EngineIdentity, FaceOutcome, Restoration
 from jobs.recipe import Recipe
 from jobs.schema import Outcome, sidecar_key
-from worker.audit.record import SCHEMA, SCHEMA_VERSION
+from worker.audit.record import SCHEMA, SCHEMA_VERSION, Environment, Record
 from worker.audit.seal import BLANK, seal
 from worker.audit.untouched import Proof
-from worker.codec import Encoded, Photograph
+from worker.codec import Encoded, Photograph, Stored, sha256_of
 from worker.colour import PageColour
 
-
-def sha256_of(data: bytes) -> str:
-    """Return the sha256 of bytes in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
+_LIBRARIES = (
+    *("torch", "numpy", "opencv-python-headless"),
+    *("imagecodecs", "lxml", "pillow", "pillow-heif", "tifffile"),
+)
+"""What computes, and what decodes and encodes, by the names of their distributions."""
 
 
 def software() -> str:
@@ -49,6 +51,22 @@ def identity(master_sha256: str, recipe: Recipe, engine: EngineIdentity) -> dict
     return hashes
 
 
+def environment(engine: EngineIdentity) -> Environment:
+    """Return what else decides last bits here, on one class of device."""
+    return Environment(
+        threads=engine.threads, instructions=engine.instructions, versions=_versions()
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):  # it may come from a distribution of another name
+            versions[name] = version(name)
+    return versions
+
+
 @dataclass(frozen=True, slots=True)
 class Master:
     """The file as it came in, without its bytes."""
@@ -58,7 +76,7 @@ class Master:
     size_bytes: int
 
     @classmethod
-    def of(cls, key: str, data: bytes) -> "Master":
+    def of(cls, key: str, data: Stored) -> "Master":
         """Return the master with a key and these bytes."""
         return cls(key, sha256_of(data), len(data))
 
@@ -129,8 +147,8 @@ def write_sidecar(
         },
         "derivative": {
             "key": delivery.derivative_key,
-            "sha256": sha256_of(encoded.data),
-            "bytes": len(encoded.data),
+            "sha256": sha256_of(encoded.stored),
+            "bytes": len(encoded.stored),
             "content_type": encoded.content_type,
         },
         "recipe": recipe.model_dump(mode="json"),
@@ -140,11 +158,12 @@ def write_sidecar(
         "engine": _engine(engine),
         "device": engine.device,
         "precision": engine.precision.value,
+        "environment": environment(engine).model_dump(),
         "pages": [
             {
                 "page": page,
-                "width": result.image.shape[1],
-                "height": result.image.shape[0],
+                "width": result.shape[1],
+                "height": result.shape[0],
                 "colour": colour.name,
             }
             for page, (result, colour) in enumerate(zip(restorations, derived.colours, strict=True))
@@ -171,23 +190,16 @@ def write_sidecar(
     return seal(text.encode(errors="backslashreplace"))
 
 
-def read_delivered(sidecar: bytes, expected: dict[str, str]) -> Outcome | None:
-    """Return the outcome that a sidecar records, None when it belongs to other work."""
-    try:
-        content = json.loads(sidecar)
-        if content["identity"] != expected:
-            return None
-        faces = content["faces"]
-        key = content["derivative"]["key"]
-        return Outcome(
-            derivative_key=key,
-            sidecar_key=sidecar_key(key),
-            faces=len(faces),
-            faces_restored=sum(face["restored"] for face in faces),
-            elapsed_s=float(content["timings_s"]["total"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
+def outcome_of(record: Record) -> Outcome:
+    """Return what the ledger records of a photo that was delivered before."""
+    key = record.derivative.key
+    return Outcome(
+        derivative_key=key,
+        sidecar_key=sidecar_key(key),
+        faces=len(record.faces),
+        faces_restored=record.faces_restored,
+        elapsed_s=record.timings_s.get("total", 0.0),
+    )
 
 
 def _engine_timings(restorations: Sequence[Restoration]) -> dict[str, float]:

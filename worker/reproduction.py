@@ -4,7 +4,7 @@ In: a sidecar, the master's bytes, and an engine with the recorded weights. Out:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from jobs.errors import OutputNotReproducible
 from jobs.recipe import Recipe
 from worker.audit.record import Record
 from worker.audit.untouched import compare
-from worker.codec import Decode, Encoded, Limits, Page
-from worker.pipeline import Engine, process
-from worker.provenance import Master, identity, sha256_of
+from worker.codec import Decode, Encoded, Limits, Page, Stored, sha256_of
+from worker.pipeline import Engine, label_of, process
+from worker.provenance import Master, environment, identity
+from worker.scratch import DEFAULT, Scratch
 from worker.stages import Stages
 from worker.treatment import treatment_of
 
@@ -33,12 +34,15 @@ class Reproduction:
         identical: whether its bytes are those that were recorded.
         changed: which of the hashes that decide pixels aren't the recorded ones here.
         engine: what made it now.
+        likely: what else was otherwise and may have moved bits, in words; None where it wasn't
+            recorded.
     """
 
     encoded: Encoded
     identical: bool
     changed: tuple[str, ...]
     engine: EngineIdentity
+    likely: tuple[str, ...] | None
 
 
 def weights_of(record: Record) -> str:
@@ -57,7 +61,13 @@ def weights_of(record: Record) -> str:
 
 
 def reproduce(
-    record: Record, data: bytes, engine: Engine, *, decode: Decode, limits: Limits
+    record: Record,
+    data: Stored,
+    engine: Engine,
+    *,
+    decode: Decode,
+    limits: Limits,
+    scratch: Scratch = DEFAULT,
 ) -> Reproduction:
     """Make a derivative again.
 
@@ -67,6 +77,7 @@ def reproduce(
         engine: an engine with the recorded weights.
         decode: decodes the master.
         limits: larger pictures are refused before they are decoded.
+        scratch: room for what is made.
 
     Raises:
         OutputNotReproducible: the master or the weights are others, the recipe isn't understood,
@@ -83,18 +94,22 @@ def reproduce(
         engine,
         Stages(),
         treatment=treatment_of(recipe, leave=record.by_hand.leave),
-        maker=record.software,
+        label=label_of(
+            master, recipe, _named_as_recorded(engine.identity, record), maker=record.software
+        ),
+        scratch=scratch,
     )
-    names = sorted(work.keys() | record.identity.keys())
+    then, now = record.environment, environment(engine.identity)
     return Reproduction(
         derived.encoded,
-        identical=sha256_of(derived.encoded.data) == record.derivative.sha256,
-        changed=tuple(name for name in names if work.get(name) != record.identity.get(name)),
+        identical=sha256_of(derived.encoded.stored) == record.derivative.sha256,
+        changed=record.changed(work),
         engine=engine.identity,
+        likely=None if then is None else tuple(then.changes(now)),
     )
 
 
-def describe_difference(stored: bytes, made: bytes, *, decode: Decode, limits: Limits) -> str:
+def describe_difference(stored: Stored, made: Stored, *, decode: Decode, limits: Limits) -> str:
     """Say how far the samples of two derivatives, transparency included, are apart."""
     before = _layers(decode(stored, limits=limits).pages)
     after = _layers(decode(made, limits=limits).pages)
@@ -137,6 +152,17 @@ def _distance(before: NDArray[Any], after: NDArray[Any]) -> float:
 def _white(layer: NDArray[Any]) -> str:
     """Say what the largest sample could be, where the type says so."""
     return f" of {np.iinfo(layer.dtype).max}" if layer.dtype.kind in "iu" else ""
+
+
+def _named_as_recorded(engine: EngineIdentity, record: Record) -> EngineIdentity:
+    """Return an engine whose weights have the names that the derivative's label has for them.
+
+    They may have got others since, and before version 3 their files' names counted.
+    """
+    background = engine.background
+    if background is not None and record.engine.background is not None:
+        background = replace(background, name=record.engine.background)
+    return replace(engine, weights=record.engine.weights, background=background)
 
 
 def _recipe_of(record: Record) -> Recipe:

@@ -40,9 +40,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """This worker can't work: give the photo back uncounted and end."""
+    """This worker can't work: give the photo back uncounted and end, with the error's own words."""
 
-    reason: str
+    code: str
+    message: str
+    advice: str
 
 
 Decision = Retry | Fail | Drop | Stop
@@ -68,10 +70,15 @@ def decide(error: BaseException, attempt: int, *, max_attempts: int) -> Decision
     if action is Drop:
         return Drop()
     if action is Stop:
-        return Stop(f"{type(error).__name__}: {error}")
+        return Stop(*_told(error))
     patience = _PATIENCE if isinstance(error, Transient) else 1
     if action is Retry and attempt < max_attempts * patience:
         return Retry(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 4.0 ** (attempt - 1)))
+    return Fail(*_told(error))
+
+
+def _told(error: BaseException) -> tuple[str, str, str]:
+    """Return an error's code, what happened and what to do."""
     if isinstance(error, JobError | GpenError):
-        return Fail(error.code, str(error), error.advice)
-    return Fail(PhotoUnexpected.code, f"{type(error).__name__}: {error}", PhotoUnexpected.advice)
+        return error.code, str(error), error.advice
+    return PhotoUnexpected.code, f"{type(error).__name__}: {error}", PhotoUnexpected.advice

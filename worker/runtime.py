@@ -12,6 +12,7 @@ from jobs.storage import ObjectStore, open_store
 from worker.codec import Decode
 from worker.decoding import Decoder
 from worker.pipeline import Engine
+from worker.scratch import DEFAULT, Scratch
 from worker.settings import WorkerSettings
 
 
@@ -24,6 +25,7 @@ class Runtime:
     ledger: Ledger
     engine: Engine
     decode: Decode
+    scratch: Scratch = DEFAULT
     stores: dict[str, ObjectStore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,10 +66,12 @@ def build_runtime(settings: JobSettings, worker: WorkerSettings) -> Runtime:
     """
     ledger = Ledger(settings.database_url.get_secret_value())
     ledger.check()
+    scratch = worker.make_scratch()
     return Runtime(
         settings=settings,
         worker=worker,
         ledger=ledger,
         engine=load_engine(worker),
-        decode=Decoder(worker.decode_budget, ready=worker.lanes),
+        decode=Decoder(worker.decode_budget, scratch=scratch, ready=worker.lanes),
+        scratch=scratch,
     )

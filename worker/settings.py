@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import ByteSize, DirectoryPath, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gpen_engine.weights import default_folder
@@ -13,6 +13,7 @@ from jobs.errors import SettingsInvalid
 from jobs.settings import describe
 from worker.codec import Limits
 from worker.decoding import Budget
+from worker.scratch import MEMORY_BYTES, Scratch
 
 
 class WorkerSettings(BaseSettings):
@@ -36,6 +37,8 @@ class WorkerSettings(BaseSettings):
     max_ratio: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
     decode_s: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     decode_memory: ByteSize = Field(default=ByteSize(8 << 30), gt=0)
+    scratch: DirectoryPath | None = None
+    scratch_memory: ByteSize = Field(default=ByteSize(MEMORY_BYTES), ge=0)
     worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     @property
@@ -48,6 +51,10 @@ class WorkerSettings(BaseSettings):
     def decode_budget(self) -> Budget:
         """What decoding one file may take."""
         return Budget(seconds=self.decode_s, memory_bytes=self.decode_memory)
+
+    def make_scratch(self) -> Scratch:
+        """Return room for large files: one for a process, whose lanes share it."""
+        return Scratch(self.scratch, memory_bytes=self.scratch_memory)
 
     @classmethod
     def from_environment(cls, **given: object) -> "WorkerSettings":

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from gpen_engine import GpenError
 from jobs.broker import TASK_NAME
-from jobs.errors import ClaimLost, DatabaseUnavailable, JobError
+from jobs.errors import ClaimLost, DatabaseUnavailable, JobError, StoreFull
 from jobs.logs import get_logger
 from jobs.schema import MESSAGE_VERSION, Claim, PhotoMessage
 from worker.exits import ENVIRONMENT
@@ -32,8 +32,13 @@ def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def restore_photo(message: dict[str, object]) -> str:
+        if state.should_stop is not None:  # a message may come while the photos in hand end
+            raise Reject("the worker stops", requeue=True)
         try:
             return handle(message, runtime)
+        except StoreFull as error:
+            _stop(error.code, str(error), error.advice)
+            raise Reject(str(error), requeue=True) from error
         except DatabaseUnavailable as error:
             _log.error("task.database_unavailable", error=str(error))
             # The message goes back unanswered; without the pause it would come back at once.
@@ -85,6 +90,7 @@ def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
         decode=runtime.decode,
         limits=runtime.worker.limits,
         stages=stages,
+        scratch=runtime.scratch,
     )
     runtime.ledger.succeed(claim, outcome)
     _log.info(
@@ -121,10 +127,15 @@ def _record(error: Exception, claim: Claim, runtime: Runtime, stage: str) -> str
             return "failed"
         case Drop():
             return "lost"
-        case Stop(reason):
+        case Stop(code, text, advice):
+            _stop(code, text, advice)
             ledger.release(claim, after_s=0, counted=False)
-            _log.error("worker.stops", reason=reason)
-            state.should_stop = ENVIRONMENT
             return "stopped"
         case _:
             assert_never(decision)
+
+
+def _stop(code: str, text: str, advice: str) -> None:
+    """Say why this worker ends, and end it once the photos in hand are finished."""
+    _log.error("worker.stops", code=code, error=text, advice=advice)
+    state.should_stop = ENVIRONMENT

@@ -1,19 +1,20 @@
 """XMP packets: read whatever a file carried, add properties, write it again.
 
-In: a packet's bytes, from outside: entities, network, document types and huge trees are switched
-off. Out: a packet in UTF-8, the same bytes for the same content. What can't be read is left out,
-and that is said in `notes`. Source: XMP Specification, Part 1 (2012), sections 7.3 and 7.4.
+In: a packet's bytes. Out: a packet in UTF-8, the same bytes for the same content. What can't be
+read is left out, and that is said in `notes`. Source: XMP Specification, Part 1 (2012), sections
+7.3 and 7.4.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
 from lxml import etree
 
+from worker.codec import xmp_packet
+
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-MAX_PACKET_BYTES = 16 << 20
+MAX_PACKET_BYTES = xmp_packet.MAX_PACKET_BYTES
 NAMESPACES = {
     "x": "adobe:ns:meta/",
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
@@ -28,7 +29,6 @@ NAMESPACES = {
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
 _END = b'\n<?xpacket end="w"?>'
 _EMPTY = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
-_PADDING = b"\0 \t\r\n"
 
 
 class Packet:
@@ -41,7 +41,7 @@ class Packet:
 
     def __init__(self, data: bytes | None, notes: list[str]) -> None:
         self._root = _read(data, notes)
-        found = _resources_of(self._root)
+        found = xmp_packet.resources_of(self._root)
         self._rdf = self._add(self._root, "rdf:RDF", "rdf") if found is None else found
         self._added: etree._Element | None = None
 
@@ -140,54 +140,10 @@ def xml_text(text: str) -> str:
     return _NOT_IN_XML.sub("\ufffd", text)
 
 
-def _read(packet: bytes | None, notes: list[str]) -> etree._Element:
+def _read(data: bytes | None, notes: list[str]) -> etree._Element:
     """Return a packet's root, or an empty one in place of what can't be read."""
-    stripped = (packet or b"").strip(_PADDING)
-    if packet is None or not stripped:
-        return _parse(_EMPTY)
-    # In UTF-16 and UTF-32 a NUL stands beside every letter.
-    if len(packet) > MAX_PACKET_BYTES or b"<!DOCTYPE" in packet.replace(b"\0", b""):
-        notes.append("the XMP packet is too long or declares a document type, and was left out")
-        return _parse(_EMPTY)
-    for data in (packet, stripped):
-        with suppress(etree.XMLSyntaxError):
-            root = _parse(data)
-            if _resources_of(root) is None and etree.QName(root).namespace != NAMESPACES["x"]:
-                break
-            return root
-    mended = _mend(stripped)
-    if mended is not None:
-        notes.append("the XMP packet is damaged; only its readable parts were kept")
-        return mended
-    notes.append("the XMP packet can't be read and was left out")
-    return _parse(_EMPTY)
-
-
-def _mend(packet: bytes) -> etree._Element | None:
-    """Return what can be read of a damaged packet, if it is whole for other readers too."""
-    with suppress(etree.XMLSyntaxError):
-        mended: etree._Element | None = _parse(packet, recover=True)
-        if mended is not None:
-            whole = _parse(etree.tostring(mended, encoding="utf-8"))
-            return whole if _resources_of(whole) is not None else None
-    return None
-
-
-def _parse(data: bytes, *, recover: bool = False) -> etree._Element:
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        strip_cdata=False,
-        recover=recover,
-    )
-    return etree.fromstring(data, parser)
-
-
-def _resources_of(root: etree._Element) -> etree._Element | None:
-    """Return the first `rdf:RDF`, which holds everything."""
-    return next(root.iter(_spelled("rdf:RDF")), None)
+    root = xmp_packet.read(data, notes) if data is not None else None
+    return xmp_packet.parse(_EMPTY) if root is None else root
 
 
 def _set(element: etree._Element, fields: Mapping[str, str]) -> None:

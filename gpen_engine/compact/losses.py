@@ -10,9 +10,14 @@ from torch.nn import functional as F  # noqa: N812 - its customary name
 
 from gpen_engine.compact.identity import FaceNet
 
+_C1, _C2 = 0.02**2, 0.06**2
+"""The constants of SSIM for samples from -1 to 1."""
 _WINDOW = 16
 _ENOUGH = 0.82
 """Of the true face's gradients (RMS): two thirds of their energy."""
+_USUAL_DISTANCE, _LEAST_DISTANCE = 0.45, 0.2
+"""Of the descriptors of a damaged face and the true one."""
+_NEARLY_ALL = 0.9
 _FLAT = 1e-3
 """Added to the mean square of a window's differences: the root has a slope in flat windows too."""
 
@@ -26,6 +31,22 @@ def pixel_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         loss = loss + (across.abs().mean() + down.abs().mean()) / 3
         difference = F.avg_pool2d(difference, 2)
     return loss
+
+
+def structure_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """How far the mean SSIM (Wang et al. 2004) of windows of 7 pixels, three apart, is from 1."""
+    shown, true = output * valid, target * valid
+    mean, true_mean = _means(shown), _means(true)
+    variance = _means(shown.square()) - mean.square()
+    true_variance = _means(true.square()) - true_mean.square()
+    covariance = _means(shown * true) - mean * true_mean
+    light = (2 * mean * true_mean + _C1) / (mean.square() + true_mean.square() + _C1)
+    structure = (2 * covariance + _C2) / (variance + true_variance + _C2)
+    return 1 - (light * structure).mean()
+
+
+def _means(picture: Tensor) -> Tensor:
+    return F.avg_pool2d(picture, 7, stride=3)
 
 
 def sharpness_loss(output: Tensor, target: Tensor, valid: Tensor, resolved: Tensor) -> Tensor:
@@ -56,21 +77,29 @@ def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
 class IdentityLoss:
     """How far the restored face is from the true one for a face recognition network.
 
-    The distance of the descriptors, plus the mean distance of the maps at every depth relative to
-    the size of the true one's (a feature loss in the manner of Johnson et al. 2016, with a network
-    that looks at faces).
+    The distance of the descriptors in shares of the damaged face's own, so that a face that is
+    still easy to know counts as much as one that is beyond knowing, and three times as much where
+    the restored face is hardly nearer than the damaged one; plus the mean distance of the maps at
+    every depth relative to the size of the true one's (a feature loss in the manner of Johnson et
+    al. 2016, with a network that looks at faces).
     """
 
     def __init__(self, net: FaceNet) -> None:
         self._net = net
 
-    def __call__(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Compare; pixels that aren't valid are the truth's in both."""
-        mixed = output * valid + target * (1 - valid)
+    def __call__(self, output: Tensor, damaged: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Compare; pixels that aren't valid are the truth's in all of them."""
+
+        def seen(picture: Tensor) -> Tensor:
+            return picture * valid + target * (1 - valid)
+
         with torch.no_grad():
-            *maps, descriptor = self._net.features(target)
-        *own_maps, own = self._net.features(mixed)
-        loss: Tensor = (own.float() - descriptor.float()).norm(dim=1).mean()
+            *maps, truth = self._net.features(target)
+            given = (self._net(seen(damaged)).float() - truth.float()).norm(dim=1)
+        *own_maps, own = self._net.features(seen(output))
+        distance = (own.float() - truth.float()).norm(dim=1)
+        share = distance / given.clamp_min(_LEAST_DISTANCE)
+        loss: Tensor = _USUAL_DISTANCE * (share + 2 * F.relu(share - _NEARLY_ALL)).mean()
         for have, want in zip(own_maps, maps, strict=True):
             loss = loss + (have - want).abs().float().mean() / want.float().abs().mean() / len(maps)
         return loss

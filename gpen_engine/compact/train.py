@@ -20,7 +20,12 @@ from torch.utils.data import DataLoader
 from gpen_engine.compact.critic import Critic, critic_loss, deception_loss
 from gpen_engine.compact.data import TrainingFaces, load_crops
 from gpen_engine.compact.identity import load_face_net
-from gpen_engine.compact.losses import IdentityLoss, pixel_loss, sharpness_loss
+from gpen_engine.compact.losses import (
+    IdentityLoss,
+    pixel_loss,
+    sharpness_loss,
+    structure_loss,
+)
 from gpen_engine.compact.optimise import Optimiser
 from gpen_engine.compact.scores import HEADLINE, score
 from gpen_engine.compact.start import compact_config, start_from_identity
@@ -41,6 +46,7 @@ class Plan:
         warmup: steps over which the rate rises.
         decay_from: the share of the run after which the rate falls.
         ema: how much of the average stays at each step.
+        structure_weight: of the loss that asks for the truth's structure (SSIM).
         sharpness_weight: of the loss that asks for as strong gradients as the truth has.
         identity_from: the step from which the recognition network takes part; None for never.
         identity_weight: of its loss.
@@ -57,6 +63,7 @@ class Plan:
     warmup: int = 30
     decay_from: float = 0.55
     ema: float = 0.998
+    structure_weight: float = 0.0
     sharpness_weight: float = 0.3
     identity_from: int | None = None
     identity_weight: float = 0.03
@@ -171,7 +178,7 @@ class Trainer:
         damaged = damaged.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = self.network(damaged).float()
-            loss = self._loss(output, *truth)
+            loss = self._loss(output, damaged, *truth)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step(self.plan.factor_at(self.step))
@@ -181,12 +188,16 @@ class Trainer:
             self.mean[name].lerp_(value, 1 - decay)
         return float(loss.detach())
 
-    def _loss(self, output: Tensor, target: Tensor, valid: Tensor, resolved: Tensor) -> Tensor:
+    def _loss(
+        self, output: Tensor, damaged: Tensor, target: Tensor, valid: Tensor, resolved: Tensor
+    ) -> Tensor:
         plan = self.plan
         loss = pixel_loss(output, target, valid)
+        if plan.structure_weight:
+            loss = loss + plan.structure_weight * structure_loss(output, target, valid)
         loss = loss + plan.sharpness_weight * sharpness_loss(output, target, valid, resolved)
         if self.identity is not None and _due(plan.identity_from, self.step):
-            loss = loss + plan.identity_weight * self.identity(output, target, valid)
+            loss = loss + plan.identity_weight * self.identity(output, damaged, target, valid)
         if _due(plan.critic_from, self.step):
             seen = output * valid + target * (1 - valid)
             self._teach_critic(seen, target)
@@ -219,6 +230,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=plan.size, help="side of a face in pixels")
     parser.add_argument("--steps", type=int, default=plan.steps)
     parser.add_argument("--batch", type=int, default=plan.batch)
+    parser.add_argument("--structure-weight", type=float, default=plan.structure_weight)
     parser.add_argument("--sharpness-weight", type=float, default=plan.sharpness_weight)
     parser.add_argument("--identity-from", type=int, help="step from which identity counts")
     parser.add_argument("--identity-weight", type=float, default=plan.identity_weight)

@@ -203,6 +203,15 @@ def test_a_tally_that_differs_is_found_and_put_right(url, album, letters, ledger
     assert ledger.counts(album.job.id) == right
 
 
+def test_a_failure_says_when_the_photo_was_given_up(album, ledger, clock):
+    album.add("a.jpg", "b.jpg")
+    album.fail(album.claim("a.jpg"))
+    clock.advance(60)
+    album.fail(album.claim("b.jpg"))
+    assert [one.failed_at for one in ledger.failures(album.job.id)] == [clock() - 60, clock()]
+    assert album.photo("b.jpg").failure.failed_at == clock()
+
+
 def test_photos_can_be_read_by_state(album, ledger):
     album.add("a.jpg", "b.jpg")
     album.claim("b.jpg")

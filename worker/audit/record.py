@@ -4,6 +4,7 @@ Fields that neither needs are passed over; docs/schema/ has them all.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from jobs.errors import OutputDamaged
 from worker.audit.seal import Seal, check
 
 SCHEMA = "gpen-archive/sidecar"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """What is written now; older versions are read too."""
 SEALED_SINCE = 2
 
@@ -77,6 +78,27 @@ class Engine(_Part):
     background_sha256: str | None = None
 
 
+class Environment(_Part):
+    """What decides last bits beside weights and settings, on one class of device."""
+
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    instructions: str | None = None
+    versions: dict[str, str] = {}
+
+    def changes(self, now: Self) -> list[str]:
+        """Say what isn't the same now, of what both tell: only a CPU has threads, for one."""
+        before, after = self._facts(), now._facts()
+        return [
+            f"{name} {before[name]} then, {after[name]} now"
+            for name in before
+            if before[name] != after.get(name, before[name])
+        ]
+
+    def _facts(self) -> dict[str, str | int]:
+        own = {"threads": self.threads, "instructions": self.instructions}
+        return {name: fact for name, fact in own.items() if fact is not None} | self.versions
+
+
 class PageSize(_Part):
     """A page of the upright derivative."""
 
@@ -114,9 +136,11 @@ class Record(_Part):
     engine: Engine
     device: str
     precision: str
+    environment: Environment | None = None
     pages: tuple[PageSize, ...]
     faces: tuple[Find, ...]
     notes: tuple[str, ...]
+    timings_s: dict[str, float] = {}
 
     @property
     def faces_restored(self) -> int:
@@ -143,6 +167,11 @@ class Record(_Part):
         if not all(face.lies_within(self.pages[face.page]) for face in self.faces):
             raise ValueError("a face's region lies beyond its page")
         return self
+
+    def changed(self, work: Mapping[str, str]) -> tuple[str, ...]:
+        """Name what decides the pixels of some work and isn't as it was in this one."""
+        names = sorted(work.keys() | self.identity.keys())
+        return tuple(name for name in names if work.get(name) != self.identity.get(name))
 
     def regions(self, page: int) -> list[Region]:
         """Return the regions of a page outside which no sample was changed."""

@@ -7,9 +7,10 @@ own depth. The derivative is decoded again for it: its bytes are what is proved.
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,22 @@ from numpy.typing import NDArray
 from gpen_engine import Restoration
 from gpen_engine.faces import Region
 from jobs.errors import OutputUnfaithful, Permanent
-from worker.codec import Encoded, Limits, Page, Photograph, decode
-from worker.codec.settle import own_samples, stores_alike
+from worker.codec import (
+    Encoded,
+    Limits,
+    Page,
+    Photograph,
+    decode,
+    own_rows,
+    rendered_rows,
+    stores_alike,
+)
+from worker.scratch import DEFAULT, Scratch, bands
 
 LOSSY = "image/jpeg"
 LOSSY_REASON = "the derivative is a JPEG, which keeps no sample exactly"
 BACKGROUND_REASON = "the background was restored too, so that every sample may differ"
 SHOWN_REASON = "the derivative can't hold samples of the master's own kind"
-
-_ROWS = 256
 
 
 class Proven(StrEnum):
@@ -34,7 +42,7 @@ class Proven(StrEnum):
 
     IDENTICAL = "identical"
     AS_SHOWN = "identical as shown"
-    """The file holds what the engine was shown in place of samples of the master's own kind."""
+    """The file holds a rendition in place of samples of the master's own kind."""
     NOT_APPLICABLE = "not applicable"
 
 
@@ -62,6 +70,9 @@ class Difference:
     compared: int
     differing: int
 
+    def __add__(self, other: "Difference") -> "Difference":
+        return Difference(self.compared + other.compared, self.differing + other.differing)
+
 
 def prove(
     photograph: Photograph,
@@ -69,6 +80,7 @@ def prove(
     encoded: Encoded,
     *,
     background: bool,
+    scratch: Scratch = DEFAULT,
 ) -> Proof:
     """Prove that a derivative is the master outside its regions, and decodes to what was restored.
 
@@ -77,16 +89,18 @@ def prove(
         restorations: what the engine made of each page.
         encoded: the derivative.
         background: whether the recipe restores more than faces.
+        scratch: room for the derivative's samples.
 
     Raises:
         OutputUnfaithful: it is not so.
+        ScratchFull: there is no room.
     """
     if encoded.content_type == LOSSY:
         return Proof(Proven.NOT_APPLICABLE, Proven.NOT_APPLICABLE, reason=LOSSY_REASON)
-    written = _decode(encoded, restorations)
+    written = _decode(encoded, restorations, scratch)
     pages = list(zip(photograph.pages, restorations, written, strict=True))
     for number, (page, restoration, stored) in enumerate(pages, start=1):
-        if not _is_stored(page, restoration.image, stored):
+        if not _is_stored(page, restoration, stored):
             raise OutputUnfaithful(f"page {number} decodes to other samples than were encoded")
     if background:
         return Proof(Proven.NOT_APPLICABLE, Proven.IDENTICAL, reason=BACKGROUND_REASON)
@@ -113,19 +127,20 @@ def compare_pages(master: Page, derivative: Page, regions: Sequence[Region]) -> 
     Returns:
         None where they can't be compared: another size, depth, or number of channels.
     """
-    own = master.own if stores_alike(master, derivative) else _shown(master)
-    pairs: list[tuple[NDArray[Any], NDArray[Any], Sequence[Region]]]
-    pairs = [(own, derivative.own, regions)]
-    if master.alpha is not None and derivative.alpha is not None:
-        pairs.append((master.alpha.samples, derivative.alpha.samples, ()))
-    elif master.alpha is not derivative.alpha:
+    rows_of = partial(own_rows if stores_alike(master, derivative) else rendered_rows, master)
+    before, after = Restoration(master.pixels, (), {}), derivative.own
+    difference = Difference(0, 0)
+    for rows in bands(after):
+        part = rows_of(before, rows)
+        if part.shape != after[rows].shape or part.dtype != after.dtype:
+            return None
+        difference += _compare_rows(part, after[rows], regions, top=rows.start)
+    if len(after) != len(master.pixels) or (master.alpha is None) != (derivative.alpha is None):
         return None
-    if any(one.shape != other.shape or one.dtype != other.dtype for one, other, _ in pairs):
-        return None
-    differences = [compare(*pair) for pair in pairs]
-    return Difference(
-        sum(one.compared for one in differences), sum(one.differing for one in differences)
-    )
+    if master.alpha is None or derivative.alpha is None:
+        return difference
+    alphas = master.alpha.samples, derivative.alpha.samples
+    return difference + compare(*alphas) if _is_alike(*alphas) else None
 
 
 def compare(
@@ -138,31 +153,34 @@ def compare(
         after: the same shape.
         regions: what is left out.
     """
-    compared = differing = 0
-    for rows in _bands(len(before)):
-        one, other = np.atleast_3d(_bits(before[rows])), np.atleast_3d(_bits(after[rows]))
-        outside = np.ones(one.shape[:2], np.bool_)
-        for x0, y0, x1, y1 in regions:
-            top, bottom = max(y0 - rows.start, 0), max(y1 - rows.start, 0)
-            outside[top:bottom, max(x0, 0) : max(x1, 0)] = False
-        compared += int(np.count_nonzero(outside)) * one.shape[2]
-        differing += int(np.count_nonzero((one != other) & outside[:, :, None]))
-    return Difference(compared, differing)
+    difference = Difference(0, 0)
+    for rows in bands(after):
+        difference += _compare_rows(before[rows], after[rows], regions, top=rows.start)
+    return difference
 
 
-def is_same(before: NDArray[Any], after: NDArray[Any]) -> bool:
-    """Tell whether two pictures have the same shape, type and samples."""
-    same_kind = before.shape == after.shape and before.dtype == after.dtype
-    return same_kind and all(
-        np.array_equal(_bits(before[rows]), _bits(after[rows])) for rows in _bands(len(before))
+def _compare_rows(
+    before: NDArray[Any], after: NDArray[Any], regions: Sequence[Region], *, top: int
+) -> Difference:
+    """Compare some rows outside the regions; `top` is the first of them."""
+    one, other = np.atleast_3d(_bits(before)), np.atleast_3d(_bits(after))
+    outside = np.ones(one.shape[:2], np.bool_)
+    for x0, y0, x1, y1 in regions:
+        outside[max(y0 - top, 0) : max(y1 - top, 0), max(x0, 0) : max(x1, 0)] = False
+    return Difference(
+        int(np.count_nonzero(outside)) * one.shape[2],
+        int(np.count_nonzero((one != other) & outside[:, :, None])),
     )
 
 
-def _decode(encoded: Encoded, restorations: Sequence[Restoration]) -> tuple[Page, ...]:
+def _decode(
+    encoded: Encoded, restorations: Sequence[Restoration], scratch: Scratch
+) -> tuple[Page, ...]:
     """Decode a derivative as anybody would; ours may unfold to anything, and so may its tiles."""
-    limits = Limits(sys.maxsize, max(1, len(encoded.data)), len(restorations) + 1, math.inf)
+    stored = encoded.stored
+    limits = Limits(sys.maxsize, max(1, len(stored)), len(restorations) + 1, math.inf)
     try:
-        pages = decode(encoded.data, limits=limits).pages
+        pages = decode(stored, limits=limits, space=scratch).pages
     except Permanent as error:
         raise OutputUnfaithful(f"the encoded derivative can't be decoded: {error}") from error
     if len(pages) != len(restorations):
@@ -170,24 +188,23 @@ def _decode(encoded: Encoded, restorations: Sequence[Restoration]) -> tuple[Page
     return pages
 
 
-def _is_stored(page: Page, restored: NDArray[Any], stored: Page) -> bool:
+def _is_stored(page: Page, restoration: Restoration, stored: Page) -> bool:
     """Tell whether a page was stored as it was restored, in the master's own kind of samples."""
-    if stores_alike(page, stored):
-        return is_same(own_samples(page, restored), stored.own)
-    # Without its own samples a page is what the engine was shown of it.
-    return is_same(own_samples(replace(page, native=None), restored), stored.own)
+    rows_of = partial(own_rows if stores_alike(page, stored) else rendered_rows, page)
+    return stored.own.shape[:2] == restoration.shape[:2] and all(
+        is_same(rows_of(restoration, rows), stored.own[rows]) for rows in bands(stored.own)
+    )
 
 
-def _shown(page: Page) -> NDArray[Any]:
-    """Return what the engine was shown of a page, one channel where it is gray."""
-    return page.pixels[:, :, :1] if page.gray else page.pixels
+def is_same(before: NDArray[Any], after: NDArray[Any]) -> bool:
+    """Tell whether two pictures have the same shape, type and samples."""
+    return _is_alike(before, after) and np.array_equal(_bits(before), _bits(after))
+
+
+def _is_alike(before: NDArray[Any], after: NDArray[Any]) -> bool:
+    return before.shape == after.shape and before.dtype == after.dtype
 
 
 def _bits(samples: NDArray[Any]) -> NDArray[Any]:
     """Return samples as whole numbers: of two that are no numbers the bits are compared too."""
     return samples.view(f"u{samples.itemsize}") if samples.dtype.kind == "f" else samples
-
-
-def _bands(height: int) -> Iterator[slice]:
-    for top in range(0, height, _ROWS):
-        yield slice(top, min(top + _ROWS, height))

@@ -3,16 +3,18 @@
 Reads only, one photo at a time. What wasn't looked at is `not checked`, never `fine`.
 """
 
-import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 from jobs.errors import (
     OutputDamaged,
     Permanent,
     PhotoTooLarge,
+    ScratchFull,
     Transient,
     UnsafeKey,
 )
@@ -22,7 +24,11 @@ from worker.audit import seal
 from worker.audit.record import SEALED_SINCE, Record, StoredFile, read
 from worker.audit.seal import Seal
 from worker.audit.untouched import BACKGROUND_REASON, LOSSY, LOSSY_REASON, compare_pages
-from worker.codec import Decode, Limits
+from worker.codec import Decode, FileBytes, Limits, Stored, sha256_of
+from worker.copies import fetch
+from worker.scratch import DEFAULT, Scratch
+
+_Bytes = TypeVar("_Bytes", bytes, FileBytes)
 
 _SIDECAR = ".json"
 _OURS = re.compile(r"\.restored\.[^/]*\Z", re.IGNORECASE)
@@ -76,6 +82,7 @@ def verify_all(
     *,
     decode: Decode,
     limits: Limits,
+    scratch: Scratch = DEFAULT,
     quick: bool = False,
 ) -> Iterator[Verified]:
     """Check every photo of a destination; what isn't a derivative or sidecar is passed over.
@@ -85,6 +92,7 @@ def verify_all(
         masters: where the masters are, None where that isn't known.
         decode: decodes what is stored, which somebody may have changed.
         limits: larger pictures aren't decoded.
+        scratch: room for the files that are looked at.
         quick: compare hashes only.
 
     Raises:
@@ -94,7 +102,15 @@ def verify_all(
         key = found.key.removesuffix(_SIDECAR)
         if key != found.key:
             if _is_derivative(key) or (_PICTURE.search(key) and _is_there(derivatives, key)):
-                yield verify(key, derivatives, masters, decode=decode, limits=limits, quick=quick)
+                yield verify(
+                    key,
+                    derivatives,
+                    masters,
+                    decode=decode,
+                    limits=limits,
+                    scratch=scratch,
+                    quick=quick,
+                )
         elif _is_derivative(key) and not _is_there(derivatives, sidecar_key(key)):
             alone = Result(Check.RECORD, Verdict.WRONG, "the derivative has no sidecar")
             yield _unreadable(key, alone)
@@ -107,10 +123,11 @@ def verify(
     *,
     decode: Decode,
     limits: Limits,
+    scratch: Scratch = DEFAULT,
     quick: bool = False,
 ) -> Verified:
     """Check one photo, by its derivative's key; the arguments are those of `verify_all`."""
-    sidecar, fault = _get(derivatives, sidecar_key(key))
+    sidecar, fault = _try(derivatives, partial(derivatives.get, sidecar_key(key)))
     if sidecar is None:
         return _unreadable(key, Result(Check.RECORD, Verdict.WRONG, fault))
     try:
@@ -119,12 +136,16 @@ def verify(
         unreadable = Result(Check.RECORD, Verdict.WRONG, str(error))
         return _unreadable(key, _check_seal(sidecar, SEALED_SINCE), unreadable)
     sealed = _check_seal(sidecar, record.schema_version)
-    copy, of_derivative = _check_file(Check.DERIVATIVE, derivatives, key, record.derivative)
+    copy, of_derivative = _check_file(
+        Check.DERIVATIVE, derivatives, key, record.derivative, scratch
+    )
     if masters is None:
         unknown = "the place of the masters wasn't given (--masters)"
         master, of_master = None, Result(Check.MASTER, Verdict.NOT_CHECKED, unknown)
     else:
-        master, of_master = _check_file(Check.MASTER, masters, record.master.key, record.master)
+        master, of_master = _check_file(
+            Check.MASTER, masters, record.master.key, record.master, scratch
+        )
     if quick:
         pixels = Result(Check.PIXELS, Verdict.NOT_CHECKED, "only hashes were compared (--quick)")
     else:
@@ -156,23 +177,23 @@ def _check_name(store: ObjectStore, key: str, record: Record) -> Result:
 
 
 def _check_file(
-    check: Check, store: ObjectStore, key: str, recorded: StoredFile
-) -> tuple[bytes | None, Result]:
+    check: Check, store: ObjectStore, key: str, recorded: StoredFile, scratch: Scratch
+) -> tuple[FileBytes | None, Result]:
     """Compare a file with what its sidecar says; return its bytes where they are the same."""
-    data, fault = _get(store, key)
+    data, fault = _try(store, partial(fetch, store, key, scratch=scratch))
     if data is None:
         return None, Result(check, Verdict.WRONG, fault)
     if len(data) != recorded.bytes:
         sizes = f"{len(data)} bytes, and the sidecar says {recorded.bytes}"
         return None, Result(check, Verdict.WRONG, f"the {check} has {sizes}")
-    if hashlib.sha256(data).hexdigest() != recorded.sha256:
+    if sha256_of(data) != recorded.sha256:
         return None, Result(check, Verdict.WRONG, f"the {check} has other bytes than were recorded")
     return data, Result(check, Verdict.FINE)
 
 
 def _check_pixels(
-    master: bytes | None,
-    derivative: bytes | None,
+    master: Stored | None,
+    derivative: Stored | None,
     record: Record,
     *,
     decode: Decode,
@@ -196,7 +217,7 @@ def _check_pixels(
 
 
 def _difference(
-    master: bytes, derivative: bytes, record: Record, *, decode: Decode, limits: Limits
+    master: Stored, derivative: Stored, record: Record, *, decode: Decode, limits: Limits
 ) -> str:
     """Return in words how two files differ outside the regions, nothing where they don't."""
     before = decode(master, limits=limits).pages
@@ -245,16 +266,18 @@ def _is_there(store: ObjectStore, key: str) -> bool:
         return True
 
 
-def _get(store: ObjectStore, key: str) -> tuple[bytes | None, str]:
+def _try(store: ObjectStore, get: Callable[[], _Bytes]) -> tuple[_Bytes | None, str]:
     """Return an object's bytes, or None and why they can't be had.
 
     Raises:
         SourceMissing: nothing of the store can be read any more.
     """
     try:
-        return store.get(key), ""
+        return get(), ""
     except Permanent as error:
         return None, str(error)
+    except ScratchFull:
+        raise
     except Transient as error:
         store.check_readable()  # else it isn't this file alone
         return None, str(error)

@@ -20,6 +20,7 @@ from worker.codec.header import Header, PageHeader
 from worker.codec.limits import Limits
 from worker.codec.photograph import Container, Page, Photograph
 from worker.codec.stored import Stored
+from worker.scratch import DEFAULT, Space
 
 _SIGNATURES: tuple[tuple[bytes, Container], ...] = (
     (jpeg.SIGNATURE, Container.JPEG),
@@ -41,17 +42,18 @@ _MOST_BRANDS_BYTES = 256
 class Decode(Protocol):
     """Decodes a file, here or in a child process: what masters go through."""
 
-    def __call__(self, data: bytes, *, limits: Limits) -> Photograph:
+    def __call__(self, data: Stored, *, limits: Limits) -> Photograph:
         """Do what `decode` does, and raise what it raises."""
         ...
 
 
-def decode(data: bytes, *, limits: Limits) -> Photograph:
+def decode(data: Stored, *, limits: Limits, space: Space = DEFAULT) -> Photograph:
     """Decode a file.
 
     Args:
-        data: the whole file.
+        data: the file.
         limits: the most that it may have; asked before decoding.
+        space: room for its samples.
 
     Raises:
         PhotoEmpty: no bytes.
@@ -64,7 +66,7 @@ def decode(data: bytes, *, limits: Limits) -> Photograph:
     container = _tell_container(data)
     notes: list[str] = []
     with _translated(container):
-        pages = _read_pages(data, container, limits=limits, notes=notes)
+        pages = _read_pages(data, container, limits=limits, space=space, notes=notes)
     return Photograph(container, pages, tuple(dict.fromkeys(notes)))
 
 
@@ -134,20 +136,21 @@ def _read_brands(data: Stored) -> set[bytes]:
 
 
 def _read_pages(
-    data: bytes, container: Container, *, limits: Limits, notes: list[str]
+    data: Stored, container: Container, *, limits: Limits, space: Space, notes: list[str]
 ) -> tuple[Page, ...]:
     if container is Container.TIFF:
-        return tiff_reader.read(data, limits=limits, notes=notes)
+        return tiff_reader.read(data, limits=limits, space=space, notes=notes)
+    whole = bytes(data[:])
     if container is Container.JPEG:
-        return (jpeg.read(data, limits=limits, notes=notes),)
+        return (jpeg.read(whole, limits=limits, space=space, notes=notes),)
     if container is Container.PNG:
-        return (png.read(data, limits=limits, notes=notes),)
+        return (png.read(whole, limits=limits, space=space, notes=notes),)
     if container is Container.JP2:
-        return (jp2.read(data, limits=limits, notes=notes),)
+        return (jp2.read(whole, limits=limits, space=space, notes=notes),)
     if container is Container.HEIC:
-        raster.check_complete(data, container)
-        return (heif.read(data, limits=limits, notes=notes),)
-    return (raster.read(data, container=container, limits=limits, notes=notes),)
+        raster.check_complete(whole, container)
+        return (heif.read(whole, limits=limits, space=space, notes=notes),)
+    return (raster.read(whole, container=container, limits=limits, space=space, notes=notes),)
 
 
 def _read_page_headers(

@@ -28,6 +28,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _UNITS = {1: Unit.NONE, 2: Unit.INCH, 3: Unit.CM}
 _VERSION, _FIRST_AT = 42, 8
 _LONG, _RATIONAL = 4, 5
+_TYPE_BYTES, _RATIONAL_BYTES = 6, 8  # a type with its count; a value
 _MAX_LONG = 2**32 - 1
 _ORIENTATIONS = range(1, 9)
 
@@ -110,15 +111,16 @@ def enlarge(block: bytes, scale: int, *, width: int, height: int) -> bytes:
 
 def turn(block: bytes) -> bytes:
     """Return an upright block whose widths and heights have changed places."""
-    fields = _with_camera(fields_of(block)[0])
+    fields, layout = fields_of(block)
+    fields = _with_camera(fields)
     out = bytearray(block)
     for one, other in _PAIRS:
         across, down = fields.get(one), fields.get(other)
-        if across is None or down is None or _kind(across) != _kind(down):
+        if across is None or down is None:
             continue
-        if isinstance(across.value, bytes) and isinstance(down.value, bytes):
-            out[across.at : across.at + len(down.value)] = down.value
-            out[down.at : down.at + len(across.value)] = across.value
+        first, second = _to_exchange(across, layout), _to_exchange(down, layout)
+        if first is not None and second is not None and len(block[first]) == len(block[second]):
+            out[first], out[second] = block[second], block[first]
     return bytes(out)
 
 
@@ -127,8 +129,13 @@ def _with_camera(fields: Directory) -> Directory:
     return camera.value | fields if camera and isinstance(camera.value, dict) else fields
 
 
-def _kind(field: Field) -> tuple[int, int]:
-    return field.type, field.count
+def _to_exchange(field: Field, layout: Layout) -> slice | None:
+    """Return where a number lies: a count with its type, for width and height may differ in it."""
+    if _read_integer(field, layout) is not None:
+        return slice(field.at - _TYPE_BYTES, field.at + layout.offset.size)
+    if (field.type, field.count) == (_RATIONAL, 1):
+        return slice(field.at, field.at + _RATIONAL_BYTES)
+    return None
 
 
 def fit_rational(value: Fraction) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def format_of(
         alpha: what an alpha channel of the first page means, None where it has none.
         longest_px: the derivative's longest side.
         special: what of its samples only TIFF can hold.
-        lossless: whether a WebP or JPEG 2000 master was stored without loss.
+        lossless: whether a WebP master was stored without loss, or a JPEG 2000 one reversibly.
 
     Raises:
         PhotoUnsupported: the chosen format can't hold it.

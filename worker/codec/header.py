@@ -17,7 +17,7 @@ class PageHeader:
         orientation: 1 to 8, how the picture has to be turned (EXIF 2.32, section 4.6.4).
         resolution: None where the file doesn't give one.
         special: what of its samples only TIFF can hold, "" where there is no such thing.
-        lossless: whether a WebP or JPEG 2000 picture was stored without loss.
+        lossless: whether a WebP picture was stored without loss, or a JPEG 2000 one reversibly.
     """
 
     width: int

@@ -1,11 +1,9 @@
 """JPEG 2000 files, read; and lossless ones written, every box but the picture's own as it was.
 
 In: a JP2 file or a bare codestream. Out: a `Page`; and a file again. OpenJPEG (imagecodecs) decodes
-and encodes the samples. Source: ISO/IEC 15444-1, annex A.
+and encodes the samples.
 """
 
-import struct
-from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
@@ -17,74 +15,50 @@ from worker.codec import jp2_boxes
 from worker.codec.conversion import Scaled, widen
 from worker.codec.header import PageHeader
 from worker.codec.jp2_boxes import Box
+from worker.codec.jp2_channels import Channels, read_channels
+from worker.codec.jp2_codestream import END, START, Size, is_reversible, read_size
 from worker.codec.limits import Limits, check_pixels
-from worker.codec.photograph import Jp2Storage, Metadata, Page
+from worker.codec.photograph import AlphaKind, Jp2Storage, Metadata, Page
 from worker.codec.stored import Stored
 from worker.codec.upright import Reading, make_page, read_exif
+from worker.scratch import Space
 
-START = b"\xff\x4f\xff\x51"
-_END = b"\xff\xd9"
-_SIZE = struct.Struct(">HIIIIIIIIH")  # capabilities, sizes and offsets, number of components
-_SIZE_AT, _COMPONENTS_AT, _COMPONENT_BYTES = 6, 42, 3
-_STYLE, _WAVELETS_AT, _REVERSIBLE = b"\xff\x52", 13, b"\1"
-_SIGNED = 0x80
-_MAX_BITS, _WHOLE_BYTE, _RGB_CHANNELS, _MAX_CHANNELS = 16, 8, 3, 4
+_MAX_BITS, _WHOLE_BYTE, _MAX_CHANNELS = 16, 8, 4
 _HEADER_BYTES = 4096  # of a codestream: all that is read for its header
-_PLAIN_SPACES = {16, 17}  # sRGB and gray, numbers of `colr`
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a picture's header tells; of each channel its depth and its spacing, as stored."""
-
-    width: int
-    height: int
-    depths: bytes
-    spacings: bytes
-
-    @property
-    def bits(self) -> int:
-        """Of a sample of the first channel."""
-        return (self.depths[0] & ~_SIGNED) + 1
-
-
-def measure(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height that a picture's header gives, None where there is none."""
-    size = read_size(data[max(0, data.find(START)) :])
-    return (size.width, size.height) if size is not None else None
-
-
-def read_size(codestream: bytes) -> Size | None:
-    """Read the header of a codestream (A.5.1), None where there is none."""
-    if not codestream.startswith(START) or len(codestream) < _COMPONENTS_AT:
-        return None
-    _, right, bottom, left, top, *_, number = _SIZE.unpack_from(codestream, _SIZE_AT)
-    end = _COMPONENTS_AT + _COMPONENT_BYTES * number
-    components = codestream[_COMPONENTS_AT:end]
-    if not number or end > len(codestream):
-        return None
-    spacings = components[1::_COMPONENT_BYTES] + components[2::_COMPONENT_BYTES]
-    return Size(right - left, bottom - top, components[::_COMPONENT_BYTES], spacings)
-
-
-def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
+def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page:
     """Decode a file."""
     boxes: list[Box] = [] if data.startswith(START) else list(jp2_boxes.split(data))
-    codestream = jp2_boxes.find(boxes, jp2_boxes.CODESTREAM) if boxes else data
-    size = _check(codestream, boxes, limits=limits)
-    if not codestream.rstrip(b"\0").endswith(_END):
+    codestreams = [body for kind, body in boxes if kind == jp2_boxes.CODESTREAM]
+    if len(codestreams) > 1:
+        notes.append(f"the file holds {len(codestreams)} pictures; only the first one was kept")
+    codestream = (codestreams or [b""])[0] if boxes else data
+    size, channels = _check(codestream, boxes, limits=limits)
+    if not codestream.rstrip(b"\0").endswith(END):
         raise PhotoTruncated("the JPEG 2000 data ends before its end marker")
     samples: NDArray[Any] = np.atleast_3d(imagecodecs.jpeg2k_decode(codestream))
     if samples.shape != (size.height, size.width, len(size.depths)):
         raise PhotoCorrupt(f"the JPEG 2000 decoder gave samples of shape {samples.shape}")
-    reading = Reading(alpha_kind=jp2_boxes.read_alpha_kind(boxes))
-    if boxes and size.bits >= _WHOLE_BYTE and is_lossless(codestream):
-        reading = _keep(size.bits, boxes, reading)
-    elif size.bits not in {_WHOLE_BYTE, _MAX_BITS}:
-        samples = widen(samples, size.bits)
-        notes.append(f"samples of {size.bits} bits were spread over the full range of their type")
+    if channels.order != tuple(range(len(channels.order))):
+        samples = samples[:, :, list(channels.order)]
+    alpha = channels.alpha or AlphaKind.UNSPECIFIED
+    if boxes and size.bits >= _WHOLE_BYTE and is_reversible(codestream):
+        reading = _keep(size.bits, boxes, channels, alpha)
+    else:
+        reading = Reading(alpha_kind=alpha)
+        samples = _spread(samples, size.bits, notes)
+        notes += jp2_boxes.name_others(boxes)
+    notes += jp2_boxes.name_repeated(boxes)
     metadata = jp2_boxes.read_metadata(boxes) if boxes else Metadata()
-    return make_page(samples, metadata, notes=notes, reading=reading)
+    return make_page(samples, metadata, space=space, notes=notes, reading=reading)
+
+
+def _spread(samples: NDArray[Any], bits: int, notes: list[str]) -> NDArray[Any]:
+    if bits in {_WHOLE_BYTE, _MAX_BITS}:
+        return samples
+    notes.append(f"samples of {bits} bits were spread over the full range of their type")
+    return widen(samples, bits)
 
 
 def read_header(data: Stored, *, limits: Limits) -> PageHeader:
@@ -92,26 +66,24 @@ def read_header(data: Stored, *, limits: Limits) -> PageHeader:
     is_bare = bytes(data[: len(START)]) == START
     boxes = [] if is_bare else list(jp2_boxes.split(data, longest=_HEADER_BYTES))
     start = bytes(data[:_HEADER_BYTES]) if is_bare else jp2_boxes.find(boxes, jp2_boxes.CODESTREAM)
-    size = _check(start, boxes, limits=limits)
+    size, channels = _check(start, boxes, limits=limits)
     metadata = jp2_boxes.read_metadata(boxes)
     _, orientation, resolution = read_exif(metadata, [])
-    colours = 1 if len(size.depths) < _RGB_CHANNELS else _RGB_CHANNELS
-    has_alpha = len(size.depths) > colours
     return PageHeader(
         width=size.width,
         height=size.height,
         bits=size.bits,
-        colours=colours,
+        colours=channels.colours,
         compression="jpeg2000",
-        alpha=jp2_boxes.read_alpha_kind(boxes) if has_alpha else None,
+        alpha=channels.alpha,
         icc=metadata.icc is not None,
         orientation=orientation,
         resolution=resolution,
-        lossless=bool(boxes) and size.bits >= _WHOLE_BYTE and is_lossless(start),
+        lossless=bool(boxes) and size.bits >= _WHOLE_BYTE and is_reversible(start),
     )
 
 
-def _check(codestream: bytes, boxes: list[Box], *, limits: Limits) -> Size:
+def _check(codestream: bytes, boxes: list[Box], *, limits: Limits) -> tuple[Size, Channels]:
     """Check what can be told without the samples."""
     size = read_size(codestream)
     if size is None:
@@ -119,42 +91,37 @@ def _check(codestream: bytes, boxes: list[Box], *, limits: Limits) -> Size:
     check_pixels(size.width, size.height, limits=limits)
     if boxes and jp2_boxes.read_side_px(boxes) != (size.height, size.width):
         raise PhotoCorrupt("the JPEG 2000 file gives two sizes of its picture")
-    _check_kind(size, boxes)
-    return size
+    _check_kind(size)
+    header = list(jp2_boxes.split(jp2_boxes.find(boxes, jp2_boxes.HEADER)))
+    if jp2_boxes.find(header, b"pclr"):
+        raise PhotoUnsupported("JPEG 2000 with a palette isn't supported")
+    return size, read_channels(header, len(size.depths))
 
 
-def _check_kind(size: Size, boxes: list[Box]) -> None:
-    if len(set(size.depths)) > 1 or len(size.depths) > _MAX_CHANNELS or size.depths[0] & _SIGNED:
+def _check_kind(size: Size) -> None:
+    if len(set(size.depths)) > 1 or len(size.depths) > _MAX_CHANNELS or size.is_signed:
         raise PhotoUnsupported("JPEG 2000 with signed or several kinds of channels isn't supported")
     if size.bits > _MAX_BITS or set(size.spacings) != {1}:
         raise PhotoUnsupported("JPEG 2000 with reduced channels or over 16 bits isn't supported")
-    header = list(jp2_boxes.split(jp2_boxes.find(boxes, jp2_boxes.HEADER)))
-    colour = jp2_boxes.find(header, b"colr")
-    if jp2_boxes.find(header, b"pclr"):
-        raise PhotoUnsupported("JPEG 2000 with a palette isn't supported")
-    if colour[:1] == b"\1" and int.from_bytes(colour[3:7]) not in _PLAIN_SPACES:
-        raise PhotoUnsupported("JPEG 2000 with colours other than RGB or gray isn't supported")
 
 
-def is_lossless(codestream: bytes) -> bool:
-    """Tell from a codestream's start whether its wavelets lose nothing (A.6.1)."""
-    at = codestream.find(_STYLE) + _WAVELETS_AT
-    return codestream[at : at + 1] == _REVERSIBLE
-
-
-def _keep(bits: int, boxes: list[Box], reading: Reading) -> Reading:
+def _keep(bits: int, boxes: list[Box], channels: Channels, alpha: AlphaKind) -> Reading:
     others = tuple(box for box in boxes if box[0] != jp2_boxes.CODESTREAM)
-    storage = Jp2Storage(others, bits)
+    storage = Jp2Storage(others, bits, channels.order)
     if bits in {_WHOLE_BYTE, _MAX_BITS}:
-        return Reading(alpha_kind=reading.alpha_kind, storage=storage)
+        return Reading(alpha_kind=alpha, storage=storage)
     scaled = Scaled(0, 2**bits - 1, _MAX_BITS)
-    return Reading(alpha_kind=reading.alpha_kind, storage=storage, conversion=scaled, bits=bits)
+    return Reading(alpha_kind=alpha, storage=storage, conversion=scaled, bits=bits)
 
 
 def write(samples: NDArray[Any], metadata: Metadata, storage: Jp2Storage) -> bytes:
     """Encode `(H, W)` or `(H, W, C)` samples without loss, among the master's boxes."""
+    stored = samples
+    if samples.ndim > 2:  # noqa: PLR2004 - height, width, channels
+        stored = np.empty_like(samples)
+        stored[:, :, list(storage.order)] = samples
     codestream = imagecodecs.jpeg2k_encode(
-        np.ascontiguousarray(samples),
+        np.ascontiguousarray(stored),
         level=0,
         codecformat="j2k",
         reversible=True,

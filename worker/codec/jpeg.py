@@ -4,6 +4,7 @@ Pillow (libjpeg-turbo) decodes and encodes the samples. The segments are read he
 parse EXIF while it opens a file, and takes a file without its end marker for whole.
 """
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
@@ -15,15 +16,16 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
-from worker.codec import photoshop
+from worker.codec import photoshop, xmp_extension
 from worker.codec.conversion import choose_inks
 from worker.codec.header import PageHeader
+from worker.codec.jpeg_damage import find_damage
 from worker.codec.limits import Limits, check_pixels
 from worker.codec.native import ColourModel, name_special
 from worker.codec.photograph import Metadata, Page, Resolution, Samples, Unit
-from worker.codec.settle import Picture
 from worker.codec.stored import Stored, find
 from worker.codec.upright import Reading, make_page, read_exif
+from worker.scratch import Space, bands
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SIDE_PX = 65_500  # libjpeg's own limit
@@ -37,6 +39,8 @@ _MAX_SEGMENT_BYTES = 65_533
 _LENGTH_BYTES, _FRAME_BYTES, _DENSITY_BYTES = 2, 6, 7
 _SAMPLE_BITS = 8
 _END = bytes((_MARK, _EOI))
+_MARKER_IN_SCANS = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_FILLING = b"\0\xff \t\r\n"
 _TAIL_BYTES = 4096
 
 _JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
@@ -62,16 +66,21 @@ class _Frame:
     channels: int
 
 
-def read(data: bytes, *, limits: Limits, notes: list[str]) -> Page:
-    """Decode the first picture of a JPEG file; what follows its end marker is ignored."""
+def read(data: bytes, *, limits: Limits, space: Space, notes: list[str]) -> Page:
+    """Decode the first picture of a JPEG file; what follows its end marker is left out."""
     segments, frame, scan_at = _read_checked(data, limits=limits)
-    samples = _decode(segments, data[scan_at:])
+    behind = data[_find_end(data, scan_at) :]
+    if behind.strip(_FILLING):
+        notes.append(f"{len(behind)} bytes behind the picture, such as a film, were left out")
+    if damage := find_damage(data):
+        notes.append(f"the file is damaged, and parts of the picture may be wrong ({damage})")
+    samples = _decode(segments, data[scan_at:], space)
     metadata = _read_metadata(segments, notes)
     reading = Reading()
     if frame.channels == ColourModel.CMYK.channels:
         inks = choose_inks(metadata.icc, _SAMPLE_BITS, notes)
         reading = Reading(model=ColourModel.CMYK, conversion=inks)
-    return make_page(samples, metadata, notes=notes, reading=reading)
+    return make_page(samples, metadata, space=space, notes=notes, reading=reading)
 
 
 def read_header(data: Stored, *, limits: Limits) -> PageHeader:
@@ -131,6 +140,17 @@ def _read_segments(data: Stored) -> tuple[list[_Segment], int]:
     raise PhotoTruncated("the JPEG data ends before its picture starts")
 
 
+def _find_end(data: bytes, scan_at: int) -> int:
+    """Return where the picture ends: behind the first end marker that isn't within a segment."""
+    at = scan_at
+    while found := _MARKER_IN_SCANS.search(data, at):
+        at = found.end()
+        if found[0][1] == _EOI:
+            return at
+        at += int.from_bytes(data[at : at + 2])
+    return len(data)
+
+
 def _read_frame(segments: list[_Segment], *, limits: Limits) -> _Frame:
     frame = next((segment for segment in segments if segment.marker in _FRAMES), None)
     if frame is None or len(frame.data) < _FRAME_BYTES:
@@ -147,13 +167,18 @@ def _read_frame(segments: list[_Segment], *, limits: Limits) -> _Frame:
     return _Frame(width, height, channels)
 
 
-def _decode(segments: list[_Segment], scans: bytes) -> Samples:
+def _decode(segments: list[_Segment], scans: bytes, space: Space) -> Samples:
     """Decode, showing the decoder only the segments that decide samples."""
     needed = [s.pack() for s in segments if not _APP1 <= s.marker <= _APP15 or s.marker == _APP14]
     stream = b"".join([bytes((_MARK, _SOI)), *needed, scans])
     with JpegImageFile(BytesIO(stream)) as image:
         image.load()
-        return np.asarray(image)
+        channels = len(image.getbands())
+        samples = space.empty((image.height, image.width, channels), np.uint8)
+        for rows in bands(samples):  # whole, Pillow would need it twice beside its own
+            part = image.crop((0, rows.start, image.width, rows.stop))
+            samples[rows] = np.asarray(part).reshape(-1, image.width, channels)
+        return samples
 
 
 def _read_metadata(segments: list[_Segment], notes: list[str]) -> Metadata:
@@ -161,18 +186,16 @@ def _read_metadata(segments: list[_Segment], notes: list[str]) -> Metadata:
         matching = (s.data for s in segments if s.marker == marker)
         return [data[len(prefix) :] for data in matching if data.startswith(prefix)]
 
-    if found(_APP1, _LONG_XMP):
-        notes.append("the extended part of a long XMP packet was left out")
     notes += _name_others(segments)
+    packet = next(iter(found(_APP1, _XMP)), b"")
     metadata = Metadata(
         icc=_join_profile(found(_APP2, _ICC), notes),
+        xmp=xmp_extension.join(packet, found(_APP1, _LONG_XMP), notes) or None,
         photoshop=b"".join(found(_APP13, _PHOTOSHOP)) or None,
         comments=tuple(found(_COM, b"")),
     )
     for exif in found(_APP1, _EXIF)[:1]:
         metadata = replace(metadata, exif=exif)
-    for xmp in found(_APP1, _XMP)[:1]:
-        metadata = replace(metadata, xmp=xmp)
     for jfif in found(_APP0, _JFIF)[:1]:
         metadata = replace(metadata, resolution=_read_density(jfif))
     return metadata
@@ -202,24 +225,36 @@ def _join_profile(parts: list[bytes], notes: list[str]) -> bytes | None:
 
 
 def _read_density(jfif: bytes) -> Resolution | None:
-    unit = {1: Unit.INCH, 2: Unit.CM}.get(jfif[2]) if len(jfif) >= _DENSITY_BYTES else None
+    """Return a resolution; without a unit the shape of a pixel, where that isn't a square."""
+    if len(jfif) < _DENSITY_BYTES:
+        return None
+    unit = {1: Unit.INCH, 2: Unit.CM}.get(jfif[2], Unit.NONE)
     x, y = int.from_bytes(jfif[3:5]), int.from_bytes(jfif[5:7])
-    if unit is None or not x or not y:
+    if not x or not y or (unit is Unit.NONE and x == y):
         return None
     return Resolution(Fraction(x), Fraction(y), unit)
 
 
 def write(
-    picture: Picture, metadata: Metadata, *, quality: int, software: str, notes: list[str]
+    samples: NDArray[Any],
+    model: ColourModel,
+    metadata: Metadata,
+    *,
+    quality: int,
+    software: str,
+    notes: list[str],
 ) -> bytes:
     """Encode gray, RGB or CMYK samples with full colour resolution."""
     if metadata.chunks:
         notes.append("JPEG has no place for the PNG file's own chunks")
-    flat = _flatten(picture, notes)
-    fitting = _fitting(_make_segments(metadata, software), notes)
+    flat = _flatten(np.atleast_3d(samples), model.channels, notes)
+    fitting = _fitting(_make_segments(metadata, software, notes), notes)
+    told = metadata.resolution
+    if told is not None and told.unit is Unit.NONE and told.x != told.y:
+        notes.append("the shape of the pixels, which aren't squares, was left out")
     out = BytesIO()
     image = Image.fromarray(flat)
-    if picture.model is ColourModel.CMYK:  # four channels look like RGBA
+    if model is ColourModel.CMYK:  # four channels look like RGBA
         image = Image.frombytes("CMYK", image.size, flat.tobytes())
     image.save(
         out,
@@ -233,28 +268,38 @@ def write(
     return out.getvalue()
 
 
-def _flatten(picture: Picture, notes: list[str]) -> NDArray[np.uint8]:
+def _flatten(planes: NDArray[Any], channels: int, notes: list[str]) -> NDArray[np.uint8]:
     """Bring samples to what JPEG holds: 8 bits, no alpha."""
-    channels = picture.model.channels
-    planes = np.atleast_3d(picture.samples)
     if planes.shape[2] > channels:
         notes.append("JPEG can't hold the alpha channel; it was dropped")
     flat: NDArray[Any] = planes[:, :, 0] if channels == 1 else planes[:, :, :channels]
     if flat.dtype == np.uint16:
-        flat = np.rint(flat / _TO_8_BIT).astype(np.uint8)
+        rounded = np.empty(flat.shape, np.uint8)
+        for rows in bands(flat):
+            rounded[rows] = np.rint(flat[rows] / _TO_8_BIT)
+        flat = rounded
         notes.append("JPEG can't hold 16 bits; the samples were rounded to 8")
     return np.ascontiguousarray(flat)
 
 
-def _make_segments(metadata: Metadata, software: str) -> list[_Segment]:
+def _make_segments(metadata: Metadata, software: str, notes: list[str]) -> list[_Segment]:
     segments = [_Segment(_COM, comment) for comment in (*metadata.comments, software.encode())]
-    if resources := photoshop.resources_of(metadata):
+    if resources := photoshop.resources_of(metadata, notes):
         segments.insert(0, _Segment(_APP13, _PHOTOSHOP + resources))
     if metadata.xmp:
-        segments.insert(0, _Segment(_APP1, _XMP + metadata.xmp))
+        segments = _make_xmp_segments(metadata.xmp) + segments
     if metadata.exif:
         segments.insert(0, _Segment(_APP1, _EXIF + metadata.exif))
     return segments
+
+
+def _make_xmp_segments(packet: bytes) -> list[_Segment]:
+    """Return a packet as one segment, or with its extension; too long where it can't be cut."""
+    room_bytes = _MAX_SEGMENT_BYTES - len(_XMP)
+    cut = xmp_extension.split(packet, room_bytes) if len(packet) > room_bytes else None
+    main, parts = cut or (packet, [])
+    extension = [_Segment(_APP1, _LONG_XMP + part) for part in parts]
+    return [_Segment(_APP1, _XMP + main), *extension]
 
 
 def _fitting(segments: list[_Segment], notes: list[str]) -> list[_Segment]:

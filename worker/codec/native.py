@@ -4,7 +4,6 @@ In: samples as stored, and how they are shown. Out: pixels for the engine; and, 
 of them, samples again. Only pixels that differ are converted: all others stay as they were stored.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -12,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.scratch import Space, bands
+
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
-_ROWS = 256
 _PARTLY_USED_BITS = (12, 14)
 """What scanners and cameras deliver in samples of 16 bits."""
 _FADE = 8 / 255
@@ -76,49 +76,46 @@ class Native:
         conversion: how they are shown.
         model: what the channels mean.
         bits: how many each sample has; fewer than 8 can't hold what a restoration changes.
+        plain: how a format that can't hold them shows them, where the engine is shown them over
+            a wider range than any viewer would; None where both are shown the same.
     """
 
     samples: NDArray[Any]
     conversion: Conversion
     model: ColourModel
     bits: int
+    plain: Conversion | None = None
 
-    def show(self) -> Samples:
+    def show(self, space: Space) -> Samples:
         """Return `(H, W, 1|3)` pixels for the engine."""
-        height, width, channels = self.samples.shape
         shown: Samples | None = None
-        for rows in _bands(height):
-            part = self.conversion.show(self.samples[rows].reshape(-1, channels))
+        for rows in bands(self.samples):
+            part = show(self.samples[rows], self.conversion)
             if shown is None:
-                shown = np.empty((height, width, part.shape[1]), part.dtype)
-            shown[rows] = part.reshape(-1, width, part.shape[1])
+                shown = space.empty((*self.samples.shape[:2], part.shape[2]), part.dtype)
+            shown[rows] = part
         assert shown is not None  # noqa: S101 - a page has rows
         return shown
 
-    def merge(self, shown: Samples, restored: Samples) -> NDArray[Any]:
-        """Return the samples with what the engine changed.
+    def merge(self, samples: NDArray[Any], shown: Samples, restored: Samples) -> NDArray[Any]:
+        """Return some rows of the samples with what the engine changed.
 
         Args:
-            shown: what `show` returned.
-            restored: what the engine made of it: the same shape and type.
+            samples: the rows as stored.
+            shown: what `show` made of them.
+            restored: what the engine made of that: the same shape and type.
         """
-        merged = self.samples.copy()
-        for rows in _bands(len(merged)):
-            changed = (shown[rows] != restored[rows]).any(axis=2)
-            if changed.any():
-                merged[rows][changed] = self._converted(
-                    shown[rows][changed], restored[rows][changed], merged[rows][changed]
-                )
+        merged = samples.copy()
+        changed = (shown != restored).any(axis=2)
+        if changed.any():
+            merged[changed] = self._converted(shown[changed], restored[changed], merged[changed])
         return merged
 
     def convert(self, restored: Samples) -> NDArray[Any]:
-        """Return samples for pixels of another size than the page's."""
+        """Return samples for rows of pixels of another size than the page's."""
         height, width, channels = restored.shape
-        converted = np.empty((height, width, self.model.channels), self.samples.dtype)
-        for rows in _bands(height):
-            part = self.conversion.take_back(restored[rows].reshape(-1, channels))
-            converted[rows] = self._rounded(part).reshape(converted[rows].shape)
-        return converted
+        part = self.conversion.take_back(restored.reshape(-1, channels))
+        return self._rounded(part).reshape(height, width, self.model.channels)
 
     def _converted(self, before: Samples, after: Samples, near: NDArray[Any]) -> NDArray[Any]:
         """Convert pixels, and undo what the conversion loses where they hardly changed.
@@ -139,21 +136,22 @@ class Native:
         return rounded
 
 
+def show(samples: NDArray[Any], conversion: Conversion) -> Samples:
+    """Return `(H, W, 1|3)` pixels for a few rows of `(H, W, C)` samples."""
+    height, width, channels = samples.shape
+    pixels: Samples = conversion.show(samples.reshape(-1, channels)).reshape(height, width, -1)
+    return pixels
+
+
 def used_bits(samples: NDArray[Any]) -> int:
     """Return how many bits of each sample are used: 12 or 14 of 16, else all that it has."""
     bits = samples.dtype.itemsize * 8
     if bits <= min(_PARTLY_USED_BITS):
         return bits
-    highest = int(samples.max())
+    highest = max(int(samples[rows].max()) for rows in bands(samples))
     return next((used for used in _PARTLY_USED_BITS if highest < 2**used), bits)
 
 
 def note_of_range(used: int, bits: int) -> str:
     """Say that the engine sees samples brighter than a viewer shows them."""
     return f"{used} bits of {bits} are used; the engine saw them over the full range"
-
-
-def _bands(height: int) -> Iterator[slice]:
-    """Yield a few rows at a time: whole pages of floats would need many times their memory."""
-    for top in range(0, height, _ROWS):
-        yield slice(top, min(top + _ROWS, height))

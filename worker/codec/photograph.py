@@ -7,13 +7,14 @@ pixels and make an `Encoded`.
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
 from worker.codec import native
 from worker.codec.ifd import Directory, Layout
 from worker.codec.native import ColourModel, Native
+from worker.codec.stored import FileBytes
 
 Samples = native.Samples
 """What the engine works on: `uint8` or `uint16`."""
@@ -90,9 +91,10 @@ class Metadata:
         exif: a block as in a JPEG's APP1, without the `Exif\0\0` in front, upright.
         xmp: the packet's bytes, upright.
         photoshop: the image resource block that carries IPTC in JPEG and TIFF.
-        iptc: an IPTC block that a TIFF file has outside of it.
+        iptc: an IPTC block that a TIFF or JPEG 2000 file has outside of it.
         comments: free text of JPEG and GIF files.
         resolution: None where the file doesn't give one.
+        shown_at: the resolution for a screen that a JPEG 2000 file gives beside that of the print.
         chunks: PNG's own chunks (type, data) that describe colour or hold text.
     """
 
@@ -103,6 +105,7 @@ class Metadata:
     iptc: bytes | None = None
     comments: tuple[bytes, ...] = ()
     resolution: Resolution | None = None
+    shown_at: Resolution | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -140,10 +143,12 @@ class Jp2Storage:
     Attributes:
         boxes: every box but the codestream, in order: its type and content.
         bits: how many a sample has.
+        order: which of the stored channels is the first colour, the next, and at last alpha.
     """
 
     boxes: tuple[tuple[bytes, bytes], ...]
     bits: int
+    order: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,11 @@ class Page:
         return self.pixels[:, :, :1] if self.gray else self.pixels
 
     @property
+    def is_bilevel(self) -> bool:
+        """Whether the master's samples are black or white, with nothing between."""
+        return self.native is not None and self.native.bits == 1
+
+    @property
     def profile(self) -> bytes | None:
         """The ICC profile of `pixels`; None for sRGB, which CMYK and Lab are shown in."""
         return None if self.model in {ColourModel.CMYK, ColourModel.LAB} else self.metadata.icc
@@ -198,11 +208,21 @@ class Photograph:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
     """A complete derivative; `notes` say what its format couldn't hold."""
 
-    data: bytes
+    file: BinaryIO
     suffix: str
     content_type: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> FileBytes:
+        """Its bytes, read as they are asked for."""
+        return FileBytes(self.file)
+
+    @property
+    def data(self) -> bytes:
+        """All of its bytes, read anew each time."""
+        return self.stored[:]

@@ -1,7 +1,7 @@
 """What the chunks of a PNG file tell beside its picture, and the chunks to write it down again.
 
 In: chunks, each a type and its data. Out: `Metadata`; and chunks. Sources: PNG (Third Edition),
-and for EXIF and IPTC in text the raw profiles of ImageMagick, which ExifTool reads and writes.
+and for EXIF, IPTC and XMP in text the raw profiles of ImageMagick, which ExifTool reads and writes.
 """
 
 import struct
@@ -27,7 +27,9 @@ _SAFE_TO_COPY = 0x20  # bit of the type's last letter (5.4)
 _XMP_KEYWORD, _SOFTWARE_KEYWORD = b"XML:com.adobe.xmp", b"Software"
 _RAW_EXIF = {b"Raw profile type exif", b"Raw profile type APP1"}
 _RAW_IPTC = {b"Raw profile type iptc", b"Raw profile type 8bim"}
-_EXIF_MARK, _IPTC_MARK, _RESOURCE_MARK = b"Exif\0\0", b"\x1c", b"8BIM"
+_RAW_XMP = b"Raw profile type xmp"
+_RAW = {*_RAW_EXIF, *_RAW_IPTC, _RAW_XMP}
+_EXIF_MARK, _IPTC_MARK = b"Exif\0\0", b"\x1c"
 _MAX_INFLATED_BYTES = 64 * 2**20
 """Of all chunks of a file together."""
 _MOST_INFLATED = 1032  # times as many bytes: zlib's own bound
@@ -40,6 +42,7 @@ class _Found:
 
     Attributes:
         exif: from a chunk of its own; one written as text counts where there is none.
+        xmp: likewise.
         room: how many bytes may still be inflated.
     """
 
@@ -47,6 +50,7 @@ class _Found:
     exif: bytes | None = None
     exif_text: bytes | None = None
     xmp: bytes | None = None
+    xmp_text: bytes | None = None
     photoshop: bytes | None = None
     room: int = _MAX_INFLATED_BYTES
     resolution: Resolution | None = None
@@ -76,10 +80,12 @@ def read_metadata(
             notes.append(f"a chunk {kind.decode('latin-1')!r} was left out")
     if found.icc == b"":
         notes.append("the ICC profile is damaged and was left out")
+    if found.xmp and found.xmp_text not in {None, found.xmp}:
+        notes.append("a second XMP packet was left out")
     return Metadata(
         icc=found.icc or None,
         exif=found.exif_text if found.exif is None else found.exif,
-        xmp=found.xmp,
+        xmp=found.xmp or found.xmp_text,
         photoshop=found.photoshop,
         resolution=found.resolution,
         chunks=tuple(found.verbatim),
@@ -101,17 +107,25 @@ def _read_text_chunk(kind: bytes, data: bytes, found: _Found) -> None:
     if kind == b"iTXt" and keyword == _XMP_KEYWORD:
         found.xmp = found.xmp or _read_long_text(rest, found) or None
         return
-    if keyword in _RAW_EXIF | _RAW_IPTC and kind != b"iTXt":
+    if keyword in _RAW and kind != b"iTXt":
         text = _inflate(rest[1:], found) if kind == b"zTXt" else rest
-        raw = photoshop.read_raw_profile(text) or b""
-        if keyword in _RAW_EXIF and raw.startswith(_EXIF_MARK):
-            found.exif_text = found.exif_text or raw
-            return
-        if keyword in _RAW_IPTC and raw.startswith((_IPTC_MARK, _RESOURCE_MARK)):
-            block = raw if raw.startswith(_RESOURCE_MARK) else photoshop.wrap(raw)
-            found.photoshop = found.photoshop or block
+        if _read_raw(keyword, photoshop.read_raw_profile(text) or b"", found):
             return
     found.verbatim.append((kind, data))
+
+
+def _read_raw(keyword: bytes, raw: bytes, found: _Found) -> bool:
+    """Take what a raw profile holds; tell whether it is what its keyword says."""
+    if keyword in _RAW_EXIF and raw.startswith(_EXIF_MARK):
+        found.exif_text = found.exif_text or raw
+    elif keyword in _RAW_IPTC and raw.startswith((_IPTC_MARK, *photoshop.MARKS)):
+        block = photoshop.wrap(raw) if raw.startswith(_IPTC_MARK) else raw
+        found.photoshop = found.photoshop or block
+    elif keyword == _RAW_XMP and raw:
+        found.xmp_text = found.xmp_text or raw
+    else:
+        return False
+    return True
 
 
 def _read_long_text(rest: bytes, found: _Found) -> bytes:
@@ -144,7 +158,7 @@ def _read_resolution(body: bytes) -> Resolution | None:
     return Resolution(Fraction(x), Fraction(y), Unit.NONE)
 
 
-def make_chunks(metadata: Metadata, software: str) -> Iterator[Chunk]:
+def make_chunks(metadata: Metadata, software: str, notes: list[str]) -> Iterator[Chunk]:
     """Yield the chunks that stand before the picture's data."""
     yield from metadata.chunks
     if metadata.icc:
@@ -155,14 +169,22 @@ def make_chunks(metadata: Metadata, software: str) -> Iterator[Chunk]:
         yield b"eXIf", metadata.exif
     if metadata.xmp:
         yield b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp
-    if resources := photoshop.resources_of(metadata):
+    if resources := photoshop.resources_of(metadata, notes):
         text = photoshop.write_raw_profile(b"iptc", resources)
         yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)
     for comment in metadata.comments:
-        text = comment.rstrip(b"\0").decode("utf-8", "replace").encode("utf-8")
-        yield b"iTXt", b"Comment\0\0\0\0\0" + text
+        yield b"iTXt", b"Comment\0\0\0\0\0" + _in_utf8(comment.rstrip(b"\0"))
     if not any(data.startswith(_SOFTWARE_KEYWORD + b"\0") for _, data in metadata.chunks):
         yield b"tEXt", _SOFTWARE_KEYWORD + b"\0" + software.encode("latin-1", "replace")
+
+
+def _in_utf8(comment: bytes) -> bytes:
+    """Return a comment, whose file doesn't tell its letters; what isn't UTF-8 is mostly Latin-1."""
+    try:
+        comment.decode("utf-8")
+    except UnicodeDecodeError:
+        return comment.decode("latin-1").encode("utf-8")
+    return comment
 
 
 def _pack_resolution(resolution: Resolution) -> bytes:

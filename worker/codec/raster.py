@@ -4,6 +4,7 @@ Each kind goes straight to its own plug-in, so that no other parser sees the byt
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -19,7 +20,8 @@ from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
-from worker.codec import webp
+from worker.codec import bmp, gif, item_properties, webp
+from worker.codec.colour_codes import make_profile
 from worker.codec.conversion import widen
 from worker.codec.header import PageHeader
 from worker.codec.limits import Limits, check_pixels
@@ -34,6 +36,7 @@ from worker.codec.photograph import (
 )
 from worker.codec.stored import Stored, find, open_stored
 from worker.codec.upright import Reading, make_page, read_exif
+from worker.scratch import Space
 
 _OPEN: dict[Container, Callable[[BinaryIO], ImageFile]] = {
     Container.WEBP: WebPImageFile,
@@ -47,6 +50,7 @@ _MORE_THAN_8, _TWELVE = 0x40, 0x20
 _BOX_HEADER_BYTES, _SAMPLE_BITS = 8, 8
 _BMP_INCHES_A_METRE = 39.3701  # Pillow's constant
 _PLAIN_MODES = {"L", "LA", "RGB", "RGBA"}
+_GRAY_MODES = {"1", "L", "LA"}
 _PALETTE_MODES = {"P", "PA"}
 _COMPRESSIONS = {
     Container.WEBP: "webp",
@@ -57,7 +61,9 @@ _READ_WHOLE = {Container.WEBP, Container.AVIF}  # by their plug-ins, while they 
 _BMP_RUN_LENGTHS = {1, 2}
 
 
-def read(data: bytes, *, container: Container, limits: Limits, notes: list[str]) -> Page:
+def read(
+    data: bytes, *, container: Container, limits: Limits, space: Space, notes: list[str]
+) -> Page:
     """Decode the first picture of a file of one of these kinds."""
     check_complete(data, container)
     with _OPEN[container](BytesIO(data)) as image:
@@ -71,9 +77,13 @@ def read(data: bytes, *, container: Container, limits: Limits, notes: list[str])
             image.load()
             samples = np.asarray(_make_plain(image, notes))
         metadata = _read_metadata(image, container)
+    is_gray = np.atleast_3d(samples).shape[2] <= len("LA")
+    metadata = _add_others(metadata, data, container, notes, is_gray=is_gray)
+    if container is Container.WEBP:
+        notes += webp.name_others(data)
     is_kept = container is Container.WEBP and webp.is_lossless(data)
     reading = Reading(storage=WebpStorage() if is_kept else None)
-    return make_page(samples, metadata, notes=notes, reading=reading)
+    return make_page(samples, metadata, space=space, notes=notes, reading=reading)
 
 
 def _decode_deep(data: bytes, bits: int, size: tuple[int, int], notes: list[str]) -> NDArray[Any]:
@@ -93,7 +103,9 @@ def read_header(data: Stored, *, container: Container, limits: Limits) -> PageHe
         check_pixels(*image.size, limits=limits)
         if image.mode not in {"1", *_PLAIN_MODES, *_PALETTE_MODES}:
             raise _unsupported(image.mode)
+        is_gray = image.mode in _GRAY_MODES
         metadata = _read_metadata(image, container)
+        metadata = _add_others(metadata, whole, container, [], is_gray=is_gray)
         _, orientation, resolution = read_exif(metadata, [])
         has_alpha = image.mode in {"LA", "RGBA"} or (
             image.mode in _PALETTE_MODES and image.has_transparency_data
@@ -139,6 +151,22 @@ def _read_metadata(image: ImageFile, container: Container) -> Metadata:
         comments=(comment,) if isinstance(comment, bytes) else (),
         resolution=_read_resolution(info.get("dpi"), container),
     )
+
+
+def _add_others(
+    metadata: Metadata, data: Stored, container: Container, notes: list[str], *, is_gray: bool
+) -> Metadata:
+    """Add what the plug-ins don't read."""
+    if container is Container.BMP:
+        return replace(metadata, icc=bmp.read_profile(data, notes))
+    if container is Container.GIF:
+        found = gif.read_extensions(data)
+        return replace(metadata, icc=found.get(gif.PROFILE), xmp=found.get(gif.XMP))
+    if container is Container.AVIF and not metadata.icc:
+        codes = item_properties.colour_codes(item_properties.read(data))
+        icc = make_profile(*codes, is_gray=is_gray, notes=notes) if codes else None
+        return replace(metadata, icc=icc)
+    return metadata
 
 
 def _read_resolution(dpi: tuple[float, float] | None, container: Container) -> Resolution | None:

@@ -1,9 +1,10 @@
-"""A file's bytes, all of them here or still in its store: what header readers look at.
+"""A file's bytes, in memory, in an open file or still in its store: what readers look at.
 
-In: positions. Out: bytes. `bytes` itself is one; one that fetches only what is looked at is
-`worker.survey.lazy.LazyBytes`.
+In: positions. Out: bytes. `bytes` itself is one, and `FileBytes`; one that fetches only what is
+looked at is `worker.survey.lazy.LazyBytes`.
 """
 
+import hashlib
 import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -24,6 +25,37 @@ class Stored(Protocol):
     def __getitem__(self, part: slice, /) -> bytes | bytearray | memoryview:
         """Return those of a slice with step 1, which may be fewer at the end."""
         ...
+
+
+class FileBytes:
+    """The bytes of an open file, wherever it stands; threads may share it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        file.flush()
+
+    def __len__(self) -> int:
+        return os.fstat(self.file.fileno()).st_size
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop, _ = part.indices(len(self))
+        data = os.pread(self.file.fileno(), max(0, stop - start), start)
+        if len(data) >= stop - start:
+            return data
+        pieces = [data]  # the kernel gives at most 2 GiB at a time
+        while data:
+            start += len(data)
+            data = os.pread(self.file.fileno(), stop - start, start)
+            pieces.append(data)
+        return b"".join(pieces)
+
+
+def sha256_of(data: Stored) -> str:
+    """Return the sha256 of bytes in hexadecimal."""
+    digest = hashlib.sha256()
+    for at in range(0, len(data), _PIECE_BYTES):
+        digest.update(data[at : at + _PIECE_BYTES])
+    return digest.hexdigest()
 
 
 def find(data: Stored, mark: bytes, at: int = 0) -> int:
@@ -67,7 +99,7 @@ class _StoredFile(io.RawIOBase):
     def readinto(self, room: "WriteableBuffer", /) -> int:
         """Fill `room` as far as there are bytes."""
         view = memoryview(room).cast("B")
-        part = self._data[self._at : self._at + len(view)]
+        part = self._data[self._at : self._at + min(len(view), _PIECE_BYTES)]
         view[: len(part)] = part
         self._at += len(part)
         return len(part)

@@ -8,12 +8,13 @@ import math
 import struct
 from collections.abc import Callable
 
-from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffPage
 
 from jobs.errors import PhotoCorrupt, PhotoTruncated, PhotoUnsupported
-from worker.codec import jp2, jpeg, webp
+from worker.codec import jp2_codestream, jpeg, webp
 from worker.codec.ifd import Table
 from worker.codec.limits import Limits, check_pixels
+from worker.codec.stored import Stored
 
 _BILEVEL = {COMPRESSION.CCITTRLE, COMPRESSION.CCITTFAX3, COMPRESSION.CCITTFAX4}
 _COMPRESSIONS = {
@@ -53,6 +54,8 @@ _BITS = {1: {1, 2, 4, 8, 16}, 3: {8, 16}, 4: {8, 16}}  # by the number of colour
 _FLOAT_BITS = {16, 32, 64}
 _FLOAT_COLOURS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB}
 _CMYK_INKS = 1
+_PLANES = {PLANARCONFIG.CONTIG, PLANARCONFIG.SEPARATE}
+"""With any other number tifffile decodes only a part of the tiles, and leaves the rest unfilled."""
 
 
 def check_fields(page: TiffPage, table: Table, name: str) -> None:
@@ -76,6 +79,8 @@ def check_samples(page: TiffPage, name: str) -> None:
         raise PhotoUnsupported(f"{name}: {page.samplesperpixel} channels aren't supported")
     if page.photometric == PHOTOMETRIC.SEPARATED:
         _check_inks(page, name)
+    if page.planarconfig not in _PLANES:
+        raise PhotoCorrupt(f"{name}: {page.planarconfig} isn't a way to lay out channels")
     if page.imagedepth != 1:
         raise PhotoUnsupported(f"{name}: volumes aren't supported")
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
@@ -125,19 +130,21 @@ def check_segments(page: TiffPage, file_bytes: int, name: str, *, limits: Limits
         check_pixels(page.tilewidth, page.tilelength, limits=_tile_limits(limits))
 
 
-def check_streams(page: TiffPage, data: bytes, name: str, *, limits: Limits) -> None:
+def check_streams(page: TiffPage, data: Stored, name: str, *, limits: Limits) -> None:
     """Check that strips or tiles which are pictures of their own unfold to what they should."""
     measure = _MEASURES.get(page.compression)
+    if measure is None and page.compression != COMPRESSION.JPEG:
+        return
     tile_limits = _tile_limits(limits)
     for at, length in zip(page.dataoffsets, page.databytecounts, strict=False):
-        segment = data[at : at + length]
-        if page.compression == COMPRESSION.JPEG:
+        segment = bytes(data[at : at + length])
+        if measure is None:
             jpeg.check(segment, limits=tile_limits)
-        elif measure is not None:
-            size = measure(segment)
-            if size is None:
-                raise PhotoCorrupt(f"{name}: a strip or tile isn't what its compression says")
-            check_pixels(*size, limits=tile_limits)
+            continue
+        size = measure(segment)
+        if size is None:
+            raise PhotoCorrupt(f"{name}: a strip or tile isn't what its compression says")
+        check_pixels(*size, limits=tile_limits)
 
 
 def _measure_lerc(segment: bytes) -> tuple[int, int] | None:
@@ -154,8 +161,8 @@ _LERC_WITH_CHECKSUM = 3
 _MEASURES: dict[int, Callable[[bytes], tuple[int, int] | None]] = {
     COMPRESSION.WEBP: webp.measure,
     COMPRESSION.LERC: _measure_lerc,
-    COMPRESSION.JPEG2000: jp2.measure,
-    COMPRESSION.APERIO_JP2000_RGB: jp2.measure,
+    COMPRESSION.JPEG2000: jp2_codestream.measure,
+    COMPRESSION.APERIO_JP2000_RGB: jp2_codestream.measure,
 }
 
 

@@ -62,7 +62,7 @@ def read_metadata(fields: Directory, layout: Layout) -> Metadata:
 
 def fields_of_samples(fields: Directory) -> Directory:
     """Return the fields that go only with samples stored in the same way."""
-    return {code: field for code, field in _readable(fields).items() if code in _OF_SAMPLES}
+    return {code: field for code, field in fields.items() if code in _OF_SAMPLES}
 
 
 def is_stale(description: Field | None, shape: tuple[int, ...]) -> bool:

@@ -4,7 +4,6 @@ The chain of directories is followed here and checked, page by page, before a sa
 """
 
 from dataclasses import replace
-from io import BytesIO
 
 from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffFileError, TiffPage
 
@@ -34,6 +33,7 @@ from worker.codec.tiff_fields import (
 )
 from worker.codec.tiff_samples import alpha_kind, is_lossless, read_samples
 from worker.codec.upright import make_page
+from worker.scratch import Space
 
 SIGNATURES: tuple[bytes, ...] = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
@@ -47,16 +47,23 @@ _SHARED_BYTES = 16 << 20
 _MAX_DESCRIPTIVE_BYTES = 64  # of a value that a header is read for: numbers, not profiles
 
 
-def read(data: bytes, *, limits: Limits, notes: list[str]) -> tuple[Page, ...]:
+def read(data: Stored, *, limits: Limits, space: Space, notes: list[str]) -> tuple[Page, ...]:
     """Decode all pages; reduced copies and masks, which would be stale, are left out."""
     layout, directories = _read_directories(data, limits=limits)
     try:
-        with TiffFile(BytesIO(data)) as file:
+        with TiffFile(open_stored(data)) as file:
             chosen = _choose_pages(file, directories, limits=limits, notes=notes)
             for page in chosen:
                 check_streams(page, data, f"page {page.index + 1}", limits=limits)
             return tuple(
-                _read_page(page, data, directories[page.index].fields, layout, notes)
+                _read_page(
+                    page,
+                    data,
+                    directories[page.index].fields,
+                    layout,
+                    space=space,
+                    notes=notes,
+                )
                 for page in chosen
             )
     except TiffFileError as error:
@@ -142,14 +149,20 @@ def _choose_pages(
 
 
 def _read_page(
-    page: TiffPage, data: bytes, fields: Directory, layout: Layout, notes: list[str]
+    page: TiffPage,
+    data: Stored,
+    fields: Directory,
+    layout: Layout,
+    *,
+    space: Space,
+    notes: list[str],
 ) -> Page:
     orientation = exif.read_orientation(fields, layout)
     if orientation != 1 and is_note_of_shape(fields.get(DESCRIPTION)):
         fields = {code: field for code, field in fields.items() if code != DESCRIPTION}
         notes.append("tifffile's own note of the master's shape was left out")
     metadata = read_metadata(fields, layout)
-    samples, reading = read_samples(page, metadata.icc, notes)
+    samples, reading = read_samples(page, data, metadata.icc, space, notes)
     if LAYERS in fields or SUB_IFDS in fields:
         name = f"page {page.index + 1}"
         notes.append(f"{name}: layers or reduced copies beside the picture were left out")
@@ -168,6 +181,7 @@ def _read_page(
     return make_page(
         samples,
         metadata,
+        space=space,
         notes=notes,
         reading=replace(reading, orientation=orientation, storage=storage),
     )

@@ -15,8 +15,12 @@ from jobs.errors import PhotoCorrupt, PhotoUnsupported
 from worker.codec.conversion import Lab, Scaled, choose_inks
 from worker.codec.native import ColourModel, note_of_range, used_bits
 from worker.codec.photograph import AlphaKind, Samples
+from worker.codec.stored import Stored
 from worker.codec.upright import Reading
+from worker.scratch import Space, bands
 
+_NO_PREDICTOR, _FROM_THE_TOP = 1, 1
+_AT_A_TIME_BYTES = 16 << 20
 _WHOLE_BYTE, _MAX_8_BIT, _SHORT_BITS = 8, 255, 16
 _ICC_LAB_LIGHTEST = 65280  # ICC.1:2022, 6.3.4.2: L* of 100 in 16 bits
 _SPILL = 0.5
@@ -32,25 +36,45 @@ _ALPHA_KINDS: dict[int, AlphaKind] = {
 
 
 def read_samples(
-    page: TiffPage, icc: bytes | None, notes: list[str]
+    page: TiffPage, data: Stored, icc: bytes | None, space: Space, notes: list[str]
 ) -> tuple[NDArray[Any], Reading]:
-    """Decode a page."""
+    """Decode a page, strip by strip or tile by tile."""
     name = f"page {page.index + 1}"
-    planes = np.moveaxis(page.asarray(maxworkers=1).reshape(page.shaped)[:, 0], 0, 2)
-    samples: NDArray[Any] = planes.reshape(*planes.shape[:2], -1)
+    samples = _decode(page, data, space)
     reading = Reading(alpha_kind=alpha_kind(page))
     bits = page.bitspersample
     if page.photometric == PHOTOMETRIC.PALETTE:
         notes.append(f"{name}: palette colours were stored as RGB")
-        return _apply_palette(samples[:, :, 0], page), reading
-    if bits == 1:
-        samples = samples.astype(np.uint8)
-    elif bits < _WHOLE_BYTE:
-        samples = samples.astype(np.uint8) * np.uint8(_MAX_8_BIT // (2**bits - 1))
+        return _apply_palette(samples[:, :, 0], page, space), reading
+    if 1 < bits < _WHOLE_BYTE:
+        for rows in bands(samples):
+            samples[rows] *= np.uint8(_MAX_8_BIT // (2**bits - 1))
         notes.append(f"{name}: {bits}-bit gray was stored as 8-bit gray")
     if page.photometric == PHOTOMETRIC.CIELAB:
-        samples = offset_lab(samples)
+        for rows in bands(samples):
+            samples[rows] = offset_lab(samples[rows])
     return samples, _look(samples, page, reading, icc, notes)
+
+
+def _decode(page: TiffPage, data: Stored, space: Space) -> NDArray[Any]:
+    """Return `(H, W, C)` samples; those of less than a byte have one each."""
+    assert page.dtype is not None  # noqa: S101 - `tiff_checks` knows the kinds
+    planes, _, height, width, channels = page.shaped
+    stored = space.empty(page.shaped, np.uint8 if page.dtype == np.bool_ else page.dtype)
+    if page.is_contiguous and page.predictor == _NO_PREDICTOR and page.fillorder == _FROM_THE_TOP:
+        _copy_plain(page, data, stored.reshape(-1))
+    else:
+        page.asarray(out=stored, maxworkers=1, squeeze=False, buffersize=_AT_A_TIME_BYTES)
+    return np.moveaxis(stored[:, 0], 0, 2).reshape(height, width, planes * channels)
+
+
+def _copy_plain(page: TiffPage, data: Stored, stored: NDArray[Any]) -> None:
+    """Read samples that lie in the file as they are: tifffile would read all of them at once."""
+    kind = stored.dtype.newbyteorder(page.parent.byteorder)
+    start = page.dataoffsets[0]
+    for part in bands(stored):
+        at, end = (start + number * kind.itemsize for number in (part.start, part.stop))
+        stored[part] = np.frombuffer(data[at:end], kind)
 
 
 def _look(
@@ -81,10 +105,13 @@ def _look_at_gray(
     bits = 1 if page.bitspersample == 1 else used_bits(samples[:, :, 0])
     depth = max(samples.dtype.itemsize * 8, _WHOLE_BYTE)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
+        plain = None
         if 1 < bits < depth:
             notes.append(note_of_range(bits, depth))
+            plain = Scaled(2**depth - 1, 0, depth)
         scaled = Scaled(2**bits - 1, 0, depth)
-        return replace(reading, model=ColourModel.INVERTED_GRAY, conversion=scaled, bits=bits)
+        inverted = ColourModel.INVERTED_GRAY
+        return replace(reading, model=inverted, conversion=scaled, bits=bits, plain=plain)
     if bits == 1:
         scaled = Scaled(0, 1, depth)
         return replace(reading, model=ColourModel.GRAY, conversion=scaled, bits=bits)
@@ -103,11 +130,11 @@ def alpha_kind(page: TiffPage) -> AlphaKind:
     return _ALPHA_KINDS[page.extrasamples[0]] if page.extrasamples else AlphaKind.STRAIGHT
 
 
-def is_lossless(page: TiffPage, data: bytes) -> bool:
+def is_lossless(page: TiffPage, data: Stored) -> bool:
     """Tell whether a page's compression kept every sample."""
     if page.compression == COMPRESSION.WEBP:
         return all(
-            _LOSSLESS_WEBP in data[at : at + min(length, 64)]
+            _LOSSLESS_WEBP in bytes(data[at : at + min(length, 64)])
             for at, length in zip(page.dataoffsets, page.databytecounts, strict=False)
         )
     return page.compression not in _LOSSY
@@ -121,30 +148,42 @@ def _scale_floats(samples: NDArray[Any], page: TiffPage) -> Scaled:
 def _range_of(samples: NDArray[Any], page: TiffPage) -> tuple[float, float]:
     """Return what is black and white in floats: as the page says, else 0 and 1."""
     name = f"page {page.index + 1}"
-    if not np.isfinite(samples).all():
+    if not all(np.isfinite(samples[rows]).all() for rows in bands(samples)):
         raise PhotoUnsupported(f"{name}: some of its samples are no numbers")
     low, high = (page.tags.valueof(tag) for tag in ("SMinSampleValue", "SMaxSampleValue"))
     if low is not None and high is not None:
         darkest, lightest = float(np.min(low)), float(np.max(high))
         if np.isfinite([darkest, lightest]).all() and darkest < lightest:
             return darkest, lightest
-    if samples.min() < -_SPILL or samples.max() > 1 + _SPILL:
+    least = min(samples[rows].min() for rows in bands(samples))
+    most = max(samples[rows].max() for rows in bands(samples))
+    if least < -_SPILL or most > 1 + _SPILL:
         raise PhotoUnsupported(
-            f"{name}: samples from {samples.min():g} to {samples.max():g}, and no SMinSampleValue "
+            f"{name}: samples from {least:g} to {most:g}, and no SMinSampleValue "
             "and SMaxSampleValue to say what is black and white"
         )
     return 0.0, 1.0
 
 
-def _apply_palette(indices: NDArray[np.uint8], page: TiffPage) -> Samples:
+def _apply_palette(indices: NDArray[np.uint8], page: TiffPage, space: Space) -> Samples:
     """Look the colours up: `(H, W)` to `(H, W, 3)`, 16 bits where 8 can't hold them."""
     palette = page.colormap
-    if palette is None or int(indices.max()) >= palette.shape[1]:
+    highest = max(int(indices[rows].max()) for rows in bands(indices))
+    if palette is None or highest >= palette.shape[1]:
         raise PhotoCorrupt(f"page {page.index + 1} has indices outside its palette")
+    colours = _colours_of(palette)
+    looked_up = space.empty((*indices.shape, 3), colours.dtype)
+    for rows in bands(looked_up):
+        looked_up[rows] = colours[indices[rows]]
+    return looked_up
+
+
+def _colours_of(palette: NDArray[np.uint16]) -> Samples:
+    """Return a palette's colours, `(N, 3)`, in 8 bits where they can hold them."""
     # The specification says 16 bits; files with 8-bit values in them are common.
     if palette.max() <= _MAX_8_BIT:
-        return palette.T.astype(np.uint8)[indices]
+        return palette.T.astype(np.uint8)
     high = palette >> 8
     if (palette == high << 8).all() or (palette == high * 257).all():
-        return high.T.astype(np.uint8)[indices]
-    return palette.T.astype(np.uint16)[indices]
+        return high.T.astype(np.uint8)
+    return palette.T.astype(np.uint16)

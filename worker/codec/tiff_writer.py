@@ -6,7 +6,7 @@ written again at the end of the file, together with the raw fields that the page
 
 import struct
 from collections.abc import Sequence
-from io import BytesIO
+from typing import BinaryIO
 
 from tifffile import TiffWriter
 
@@ -14,25 +14,27 @@ from worker.codec import exif, ifd
 from worker.codec.exif import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
 from worker.codec.ifd import Directory, Field, Layout
 from worker.codec.photograph import Metadata, Resolution, Unit
+from worker.codec.stored import FileBytes
 from worker.codec.tiff_fields import DESCRIPTION, is_stale
 from worker.codec.tiff_storage import Leaf, store
+from worker.scratch import Space
 
 _UNITS = {Unit.NONE: 1, Unit.INCH: 2, Unit.CM: 3}
 _BYTE, _ASCII, _SHORT, _RATIONAL, _UNDEFINED = 1, 2, 3, 5, 7
-_XMP, _PHOTOSHOP, _SOFTWARE, _COMPRESSION = 700, 34377, 305, 259
+_XMP, _PHOTOSHOP, _IPTC, _SOFTWARE, _COMPRESSION = 700, 34377, 33723, 305, 259
 _MAX_CLASSIC_BYTES = 2**32 - 2**25
 
 
-def write(leaves: Sequence[Leaf], *, software: str, notes: list[str]) -> bytes:
-    """Encode all pages, in order."""
+def write(
+    target: BinaryIO, leaves: Sequence[Leaf], space: Space, *, software: str, notes: list[str]
+) -> None:
+    """Encode all pages, one after the other."""
     layout = _choose_layout(leaves, notes)
-    plain = BytesIO()
-    with TiffWriter(plain, bigtiff=layout.big, byteorder=layout.order) as file:  # type: ignore[arg-type]
+    with TiffWriter(target, bigtiff=layout.big, byteorder=layout.order) as file:  # type: ignore[arg-type]
         for leaf in leaves:
-            file.write(**store(leaf, notes))
+            file.write(**store(leaf, layout, space, notes))
             _note_losses(leaf.page.metadata, notes)
-    carried = [_fields_of(leaf, layout, software, notes) for leaf in leaves]
-    return _add_fields(plain.getbuffer(), carried)
+    _add_fields(target, [_fields_of(leaf, layout, software, notes) for leaf in leaves])
 
 
 def _choose_layout(leaves: Sequence[Leaf], notes: list[str]) -> Layout:
@@ -44,7 +46,7 @@ def _choose_layout(leaves: Sequence[Leaf], notes: list[str]) -> Layout:
         layout = exif.fields_of(first.page.metadata.exif)[1]
     else:
         layout = Layout("<")
-    if sum(leaf.picture.samples.nbytes for leaf in leaves) <= _MAX_CLASSIC_BYTES:
+    if sum(leaf.picture.size_bytes for leaf in leaves) <= _MAX_CLASSIC_BYTES:
         return layout
     if not layout.big:
         notes.append("a file this large has to be BigTIFF")
@@ -67,7 +69,7 @@ def _fields_of(leaf: Leaf, layout: Layout, software: str, notes: list[str]) -> D
     if leaf.compression is not None:
         number = struct.pack(layout.order + "H", leaf.compression)
         fields[_COMPRESSION] = Field(_COMPRESSION, _SHORT, 1, number)
-    if is_stale(fields.get(DESCRIPTION), leaf.picture.samples.shape):
+    if is_stale(fields.get(DESCRIPTION), leaf.picture.shape):
         del fields[DESCRIPTION]
         notes.append("tifffile's own note of the master's shape was left out")
     if exif.read_resolution(fields, layout) != metadata.resolution and metadata.resolution:
@@ -79,6 +81,9 @@ def _fields_of(leaf: Leaf, layout: Layout, software: str, notes: list[str]) -> D
     if metadata.photoshop:
         block = metadata.photoshop
         fields[_PHOTOSHOP] = Field(_PHOTOSHOP, _UNDEFINED, len(block), block)
+    if metadata.iptc:
+        record = metadata.iptc
+        fields.setdefault(_IPTC, Field(_IPTC, _UNDEFINED, len(record), record))
     return fields
 
 
@@ -91,23 +96,25 @@ def _resolution_fields(resolution: Resolution, layout: Layout) -> Directory:
     return {field.code: field for field in (*fields, Field(RESOLUTION_UNIT, _SHORT, 1, unit))}
 
 
-def _add_fields(plain: bytes | memoryview, carried: Sequence[Directory]) -> bytes:
+def _add_fields(target: BinaryIO, carried: Sequence[Directory]) -> None:
     """Write every directory again, with the carried fields, behind the samples."""
-    out = bytearray(plain)
-    layout, link_at = ifd.read_header(bytes(out[:16]))
+    layout, link_at = ifd.read_header(FileBytes(target))
     for fields in carried:
-        written = ifd.unpack(out, ifd.follow(out, link_at, layout), layout)
+        plain = FileBytes(target)
+        written = ifd.unpack(plain, ifd.follow(plain, link_at, layout), layout)
+        following = ifd.follow(plain, written.link_at, layout)
         merged = _merge(written.fields, fields)
-        out += bytes(len(out) % 2)
-        at = len(out)
-        out += ifd.pack(merged.values(), at=at, layout=layout)
-        out[link_at : link_at + layout.offset.size] = layout.offset.pack(at)
+        at = len(plain) + len(plain) % 2
+        _write_at(target, at, ifd.pack(merged.values(), at=at, layout=layout))
+        _write_at(target, link_at, layout.offset.pack(at))
         # The next directory is still reached through the old one's link.
         link_at = at + layout.count.size + len(merged) * layout.entry.size
-        out[link_at : link_at + layout.offset.size] = layout.offset.pack(
-            ifd.follow(out, written.link_at, layout)
-        )
-    return bytes(out)
+        _write_at(target, link_at, layout.offset.pack(following))
+
+
+def _write_at(target: BinaryIO, at: int, data: bytes) -> None:
+    target.seek(at)
+    target.write(data)
 
 
 def _merge(written: Directory, carried: Directory) -> Directory:

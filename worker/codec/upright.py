@@ -3,7 +3,6 @@
 In: samples and metadata as stored. Out: a `Page`. What had to be left out is said in `notes`.
 """
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import PhotoUnsupported
-from worker.codec import exif, photoshop
+from worker.codec import exif, photoshop, xmp_packet
 from worker.codec.conversion import Scaled
 from worker.codec.ifd import DamagedError
 from worker.codec.native import ColourModel, Conversion, Native, note_of_range, used_bits
@@ -25,13 +24,13 @@ from worker.codec.photograph import (
     TiffStorage,
     WebpStorage,
 )
+from worker.scratch import Space, copy_parts
 
 _QUARTER_TURNS = {5, 6, 7, 8}
 _PROFILE_HEADER_BYTES = 128
 _GRAY, _RGB = ColourModel.GRAY, ColourModel.RGB
 _MODELS = {1: _GRAY, 2: _GRAY, 3: _RGB, 4: _RGB}  # by the number of channels; what is over is alpha
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)([1-8])")
-_XMP_THUMBNAILS = (b"xmp:Thumbnails>", b"xap:Thumbnails>")
+_XMP_UPRIGHT = {f"{xmp_packet.TIFF}Orientation": lambda _: "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,49 +39,59 @@ class Reading:
 
     Attributes:
         orientation: 1 to 8 where the container says it; else the EXIF block decides.
+        turned: the decoder made a quarter turn itself, which the EXIF block may repeat.
         alpha_kind: what a channel beside the colours means.
         model: what the channels mean; gray or RGB by their number where it isn't said.
         conversion: how they are shown to the engine; None where it can take them as they are.
         bits: of a sample, where they are fewer than its type has.
+        plain: how other formats show them, where the engine is shown them over a wider range.
         storage: kept with the page.
     """
 
     orientation: int | None = None
+    turned: bool = False
     alpha_kind: AlphaKind = AlphaKind.STRAIGHT
     model: ColourModel | None = None
     conversion: Conversion | None = None
     bits: int | None = None
+    plain: Conversion | None = None
     storage: TiffStorage | Jp2Storage | WebpStorage | None = None
 
 
 def make_page(
-    samples: NDArray[Any], stored: Metadata, *, notes: list[str], reading: Reading | None = None
+    samples: NDArray[Any],
+    stored: Metadata,
+    *,
+    space: Space,
+    notes: list[str],
+    reading: Reading | None = None,
 ) -> Page:
     """Make an upright page.
 
     Args:
         samples: `(H, W)` or `(H, W, C)` as stored: colours, then perhaps alpha.
         stored: the metadata as stored.
+        space: room for the page's samples.
         notes: is appended to.
         reading: what else is known.
     """
     reading = reading or Reading()
-    metadata, told = _make_upright(stored, notes, reading.orientation)
+    metadata, told = _make_upright(stored, notes, reading)
     planes = _turn(np.atleast_3d(samples), told)
     channels = planes.shape[2]
     model = reading.model or _MODELS.get(channels)
     if model is None or not 0 <= channels - model.channels <= 1:
         raise PhotoUnsupported(f"{channels} channels of {planes.dtype} aren't supported")
-    own = np.ascontiguousarray(planes[:, :, : model.channels])
+    own = _in_order(planes[:, :, : model.channels], space)
     native = _make_native(own, model, reading, notes)
     if native is None and planes.dtype not in (np.uint8, np.uint16):
         raise PhotoUnsupported(f"samples of {planes.dtype} aren't supported")
-    pixels = own if native is None else native.show()
+    pixels = own if native is None else native.show(space)
     if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     alpha = None
     if channels > model.channels:
-        alpha = Alpha(np.ascontiguousarray(planes[:, :, model.channels]), reading.alpha_kind)
+        alpha = Alpha(_in_order(planes[:, :, model.channels], space), reading.alpha_kind)
     return Page(pixels, model.is_gray, alpha, metadata, reading.storage, native)
 
 
@@ -91,14 +100,15 @@ def _make_native(
 ) -> Native | None:
     bits = reading.bits or own.dtype.itemsize * 8
     if reading.conversion is not None:
-        return Native(own, reading.conversion, model, bits)
+        return Native(own, reading.conversion, model, bits, reading.plain)
     if own.dtype != np.uint16:
         return None
     used = used_bits(own)
     if used == bits:
         return None
     notes.append(note_of_range(used, bits))
-    return Native(own, Scaled(0, 2**used - 1, bits), model, used)
+    stretched, plain = (Scaled(0, 2**number - 1, bits) for number in (used, bits))
+    return Native(own, stretched, model, used, plain)
 
 
 def read_exif(stored: Metadata, notes: list[str]) -> tuple[bytes | None, int, Resolution | None]:
@@ -120,43 +130,34 @@ def read_exif(stored: Metadata, notes: list[str]) -> tuple[bytes | None, int, Re
     return found.block, found.orientation, stored.resolution or found.resolution
 
 
-def _make_upright(
-    stored: Metadata, notes: list[str], orientation: int | None
-) -> tuple[Metadata, int]:
-    block, told, resolution = read_exif(stored, notes)
-    told = told if orientation is None else orientation
+def _make_upright(stored: Metadata, notes: list[str], reading: Reading) -> tuple[Metadata, int]:
+    block, repeated, resolution = read_exif(stored, notes)
+    told = repeated if reading.orientation is None else reading.orientation
     if told != 1:
         notes.append(f"the picture was turned upright from orientation {told}")
-    if told in _QUARTER_TURNS:
+    shown_at = stored.shown_at
+    if told in _QUARTER_TURNS or (reading.turned and repeated in _QUARTER_TURNS):
         resolution = resolution.turned() if resolution is not None else None
+        shown_at = shown_at.turned() if shown_at is not None else None
         block = exif.turn(block) if block is not None else None
     icc, xmp, resources = stored.icc, stored.xmp, stored.photoshop
     if icc is not None and not _is_profile(icc):
         icc = None
         notes.append("the ICC profile is damaged and was left out")
     if xmp is not None:
-        xmp = _drop_thumbnails(_XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+        xmp = xmp_packet.change(xmp, _XMP_UPRIGHT, notes, dropped=[xmp_packet.THUMBNAILS])
     if resources is not None:
-        resources = photoshop.without(photoshop.THUMBNAILS, resources)
+        resources = photoshop.without(photoshop.THUMBNAILS, resources, notes)
     upright = replace(
-        stored, icc=icc, exif=block, xmp=xmp, photoshop=resources, resolution=resolution
+        stored,
+        icc=icc,
+        exif=block,
+        xmp=xmp,
+        photoshop=resources,
+        resolution=resolution,
+        shown_at=shown_at,
     )
     return upright, told
-
-
-def _drop_thumbnails(xmp: bytes) -> bytes:
-    """Return XMP without its thumbnails, each from where it begins to the next end."""
-    for tag in _XMP_THUMBNAILS:
-        kept: list[bytes] = []
-        at = 0
-        while (start := xmp.find(b"<" + tag, at)) >= 0:
-            end = xmp.find(b"</" + tag, start)
-            if end < 0:
-                break
-            kept.append(xmp[at:start])
-            at = end + len(b"</" + tag)
-        xmp = b"".join([*kept, xmp[at:]])
-    return xmp
 
 
 def _is_profile(icc: bytes) -> bool:
@@ -173,3 +174,12 @@ def _turn(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in {2, 3, 6, 7}:
         planes = planes[:, ::-1]
     return planes
+
+
+def _in_order(samples: NDArray[Any], space: Space) -> NDArray[Any]:
+    """Return samples as they lie in memory row by row, copied only where they don't."""
+    if samples.flags.c_contiguous:
+        return samples
+    ordered = space.empty(samples.shape, samples.dtype)
+    copy_parts(samples, ordered)
+    return ordered

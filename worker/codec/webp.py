@@ -15,6 +15,7 @@ MAX_SIDE_PX = 16_383
 _RIFF_HEADER_BYTES, _CHUNK_HEADER_BYTES = 12, 8
 _SIZE_BYTES = 10  # as far into a chunk as its size reaches
 _LOSSLESS, _LOSSY, _EXTENDED = b"VP8L", b"VP8 ", b"VP8X"
+_KNOWN = {_LOSSLESS, _LOSSY, _EXTENDED, b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
 _SIDE_MASK = 0x3FFF
 
 
@@ -40,10 +41,26 @@ def is_lossless(data: bytes) -> bool:
     return any(kind == _LOSSLESS for kind, _ in _read_chunks(data))
 
 
+def name_others(data: bytes) -> list[str]:
+    """Say what a file has that isn't kept."""
+    others = [kind.decode("latin-1") for kind, _ in _read_chunks(data) if kind not in _KNOWN]
+    notes = [f"a chunk {kind!r} was left out" for kind in others]
+    behind = len(data) - _file_end(data)
+    if behind > 0:
+        notes.append(f"{behind} bytes behind the picture were left out")
+    return notes
+
+
+def _file_end(data: bytes) -> int:
+    """Return where a file ends by its own header; its length is rounded up to an even one."""
+    length = int.from_bytes(data[4:8], "little")
+    return _CHUNK_HEADER_BYTES + length + length % 2
+
+
 def _read_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the type and the start of each chunk."""
     at = _RIFF_HEADER_BYTES
-    while at + _CHUNK_HEADER_BYTES <= len(data):
+    while at + _CHUNK_HEADER_BYTES <= min(len(data), _file_end(data)):
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         body_at = at + _CHUNK_HEADER_BYTES
         yield data[at : at + 4], data[body_at : body_at + min(length, _SIZE_BYTES)]

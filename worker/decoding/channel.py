@@ -4,13 +4,16 @@ What comes from the other side is believed to be nothing: JSON that is short eno
 """
 
 import json
+import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _LENGTH = struct.Struct("!I")
 _LONGEST_BYTES = 64 << 20
-_MAX_FDS = 2
+_MAX_FDS = 3
 
 
 class ChannelError(Exception):
@@ -38,35 +41,42 @@ class Channel:
             raise ChannelError(f"nothing can be sent: {error}") from error
 
     def receive(self, within_s: float | None = None) -> object:
-        """Return the next message.
+        """Return the next message; of files that came with it nothing is kept.
 
         Raises:
             ChannelError: the other side is gone, or what it sends isn't a message.
             TimeoutError: it isn't there in time.
         """
-        return self.receive_with_fds(within_s)[0]
-
-    def receive_with_fds(self, within_s: float | None = None) -> tuple[object, list[int]]:
-        """Return the next message and the files that came with it; raises as `receive`."""
         deadline = None if within_s is None else time.monotonic() + within_s
-        try:
-            self._wait_until(deadline)
+        with _translated():
+            return self._read_message(b"", deadline)
+
+    def receive_with_fds(self) -> tuple[object, list[int]]:
+        """Return the next message and the files that came with it, which are the caller's to close.
+
+        Only for who believes the other side. Raises as `receive`.
+        """
+        with _translated():
+            self._wait_until(None)
             start, fds, _, _ = socket.recv_fds(self._end, _LENGTH.size, _MAX_FDS)
-            start += self._read(_LENGTH.size - len(start), deadline) if start else b""
-            if not start:
-                raise ChannelError("the other side is gone")
-            (length,) = _LENGTH.unpack(start)
-            if length > _LONGEST_BYTES:
-                raise ChannelError(f"a message of {length} bytes")
-            return json.loads(self._read(length, deadline)), fds
-        except TimeoutError:
-            raise
-        except (OSError, ValueError, RecursionError) as error:
-            raise ChannelError(f"no message came: {error}") from error
+            try:
+                return self._read_message(start, None), fds
+            except BaseException:
+                for fd in fds:
+                    os.close(fd)
+                raise
 
     def close(self) -> None:
         """Close this end; the other one notices."""
         self._end.close()
+
+    def _read_message(self, start: bytes, deadline: float | None) -> object:
+        """Return a message of which the start may have been read."""
+        start += self._read(_LENGTH.size - len(start), deadline)
+        (length,) = _LENGTH.unpack(start)
+        if length > _LONGEST_BYTES:
+            raise ChannelError(f"a message of {length} bytes")
+        return json.loads(self._read(length, deadline))
 
     def _read(self, size: int, deadline: float | None) -> bytes:
         data = bytearray()
@@ -74,7 +84,7 @@ class Channel:
             self._wait_until(deadline)
             part = self._end.recv(min(size - len(data), 1 << 20))
             if not part:
-                raise ChannelError("the other side went in the middle of a message")
+                raise ChannelError("the other side is gone")
             data += part
         return bytes(data)
 
@@ -86,3 +96,13 @@ class Channel:
         if left_s <= 0:
             raise TimeoutError
         self._end.settimeout(left_s)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise ChannelError(f"no message came: {error}") from error

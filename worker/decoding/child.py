@@ -5,7 +5,7 @@ engine. It ends when its parent does, however that goes.
 """
 
 import ctypes
-import errno
+import gc
 import importlib
 import logging
 import math
@@ -19,19 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jobs.errors import JobError, PhotoTooLarge
 from worker.codec.limits import Limits
 from worker.codec.photograph import Photograph
+from worker.codec.stored import FileBytes
 from worker.decoding import wire
+from worker.decoding.arena import Arena
 from worker.decoding.channel import Channel, ChannelError
 
 CRASHED = "crashed"
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
-_MOST_FILES = 64
-_PIECE_BYTES = 8 << 20
-_FULL = {errno.EFBIG, errno.ENOMEM, errno.ENOSPC}
+_MOST_FILES = 4096  # each map of a page's samples is one
 
 Function = Callable[..., Photograph]
 
@@ -51,11 +49,9 @@ def main(arguments: list[str]) -> None:
             message, fds = channel.receive_with_fds()
         except ChannelError:
             return
-        source, target = fds
-        answer = _answer(decode, message, source, target)
-        os.close(source)
-        os.close(target)
-        channel.send(answer)
+        channel.send(_answer(decode, message, fds))
+        for fd in fds:
+            os.close(fd)
 
 
 def _die_with(parent: int) -> None:
@@ -99,24 +95,28 @@ def _limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _answer(decode: Function, message: object, source: int, target: int) -> object:
+def _answer(decode: Function, message: object, fds: list[int]) -> object:
     """Decode a file; return the photograph's structure, or why there is none."""
     try:
         request: Any = message  # our parent's
-        limits = Limits(**request["limits"])
+        source, memory, disk = fds
+        arena = Arena(memory, disk, memory_bytes=request["memory_bytes"])
         _limit_cpu(request["seconds"])
-        photograph = decode(_read(source), limits=limits)
-        structure, packing = wire.pack(photograph)
-        _write(packing, target)
+        structure = _decode(decode, source, Limits(**request["limits"]), arena)
     except JobError as error:
         return {"error": error.code, "message": str(error)}
     except MemoryError:
         return _too_large()
-    except OSError as error:
-        return _too_large() if error.errno in _FULL else _crashed(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to know
         return _crashed(error)
-    return {"photograph": structure, "bytes": packing.size_bytes}
+    if arena.is_in_use:
+        gc.collect()  # a file that is mapped here can't be sealed
+    return {"photograph": structure}
+
+
+def _decode(decode: Function, source: int, limits: Limits, arena: Arena) -> object:
+    with open(source, "rb", closefd=False) as file:
+        return wire.pack(decode(FileBytes(file), limits=limits, space=arena), arena)
 
 
 def _too_large() -> object:
@@ -126,30 +126,6 @@ def _too_large() -> object:
 
 def _crashed(error: Exception) -> object:
     return {"error": CRASHED, "message": f"{type(error).__name__}: {error}"}
-
-
-def _read(source: int) -> bytes:
-    with open(source, "rb", buffering=0, closefd=False) as file:
-        return file.readall()
-
-
-def _write(packing: wire.Packing, target: int) -> None:
-    """Write all parts to their places, a few rows at a time where they aren't in one piece."""
-    os.ftruncate(target, packing.size_bytes)
-    for at, part in packing.parts:
-        os.lseek(target, at, os.SEEK_SET)
-        if isinstance(part, bytes):
-            _write_all(target, memoryview(part))
-            continue
-        rows = max(1, _PIECE_BYTES * len(part) // max(1, part.nbytes))
-        for top in range(0, len(part), rows):
-            band = np.ascontiguousarray(part[top : top + rows])
-            _write_all(target, band.reshape(-1).view(np.uint8).data)
-
-
-def _write_all(target: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(target, data) :]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Children that decode, kept ready: bytes in, a `Photograph` or an error of `jobs.errors` out.
+"""Children that decode, kept ready: a file in, a `Photograph` or an error of `jobs.errors` out.
 
 What a child sends is checked like a file from outside: whoever made the master may speak for it.
 """
@@ -28,12 +28,14 @@ from jobs.errors import (
     PhotoTooLarge,
     PhotoTruncated,
     PhotoUnsupported,
+    ScratchFull,
 )
 from jobs.logs import get_logger
-from worker.codec import Limits, Photograph
+from worker.codec import FileBytes, Limits, Photograph, Stored
 from worker.decoding import wire
 from worker.decoding.budget import Budget
 from worker.decoding.channel import Channel, ChannelError
+from worker.scratch import DEFAULT, Scratch, map_file
 
 _log = get_logger(__name__)
 
@@ -49,7 +51,14 @@ _FEW_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARE
 """Each thread takes a part of the address space, which is limited."""
 _ERRORS: dict[str, type[JobError]] = {
     kind.code: kind
-    for kind in (PhotoEmpty, PhotoUnsupported, PhotoTruncated, PhotoCorrupt, PhotoTooLarge)
+    for kind in (
+        PhotoEmpty,
+        PhotoUnsupported,
+        PhotoTruncated,
+        PhotoCorrupt,
+        PhotoTooLarge,
+        ScratchFull,
+    )
 }
 
 
@@ -61,6 +70,7 @@ class Decoder:
 
     Args:
         budget: what decoding one file may take.
+        scratch: room for what is decoded.
         ready: so many children are started at once.
         function: what the children call, as `module:name`; tests have others than `decode`.
         photos_a_child: after so many a child is replaced, and what its libraries lost comes back.
@@ -70,11 +80,13 @@ class Decoder:
         self,
         budget: Budget,
         *,
+        scratch: Scratch = DEFAULT,
         ready: int = 1,
         function: str = "worker.codec:decode",
         photos_a_child: int = _PHOTOS_A_CHILD,
     ) -> None:
         self._budget = budget
+        self._scratch = scratch
         self._function = function
         self._photos_a_child = photos_a_child
         self._lock = threading.Lock()
@@ -85,7 +97,7 @@ class Decoder:
         for _ in range(ready):
             self._idle.append(self._start())
 
-    def __call__(self, data: bytes, *, limits: Limits) -> Photograph:
+    def __call__(self, data: Stored, *, limits: Limits) -> Photograph:
         """Decode a file.
 
         Raises:
@@ -94,6 +106,7 @@ class Decoder:
             PhotoDecoderTimeout: it takes longer than it may.
             PhotoDecoderCrashed: the child died of it.
             DecoderUnavailable: no child can be started.
+            ScratchFull: there is no room for what is decoded.
         """
         limits = limits.of_file(len(data))
         child = self._take()
@@ -103,7 +116,7 @@ class Decoder:
             child.end()
             self._put(None)
             raise
-        if child.photos < self._photos_a_child:
+        if child.photos < self._photos_a_child and child.is_alive:
             self._put(child)
         else:
             child.end()
@@ -143,7 +156,8 @@ class Decoder:
     def _put(self, child: "_Child | None") -> None:
         """Put a child back, or a new one in its place, which gets ready meanwhile."""
         if child is None:
-            with contextlib.suppress(DecoderUnavailable, RuntimeError):  # the next one will tell
+            # The next one will tell.
+            with contextlib.suppress(DecoderUnavailable, ScratchFull, RuntimeError):
                 child = self._start()
         with self._lock:
             if child is not None and not self._closed:
@@ -154,7 +168,8 @@ class Decoder:
 
     def _start(self) -> "_Child":
         try:
-            return self._starter.submit(_Child, self._function, self._budget).result()
+            started = self._starter.submit(_Child, self._function, self._budget, self._scratch)
+            return started.result()
         except OSError as error:
             raise DecoderUnavailable(f"no decoder can be started: {error}") from error
 
@@ -162,7 +177,9 @@ class Decoder:
 class _Child:
     """One child process and the socket to it."""
 
-    def __init__(self, function: str, budget: Budget) -> None:
+    def __init__(self, function: str, budget: Budget, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._disk = scratch.disk_file()
         ours, theirs = socket.socketpair()
         self.photos = 0
         self._is_ready = False
@@ -183,6 +200,7 @@ class _Child:
         except OSError:
             ours.close()
             os.close(self._stderr)
+            self._disk.close()
             raise
         finally:
             theirs.close()
@@ -193,15 +211,18 @@ class _Child:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def decode(self, data: bytes, limits: Limits, budget: Budget) -> Photograph:
+    def decode(self, data: Stored, limits: Limits, budget: Budget) -> Photograph:
         """Have a file decoded; after an error the child is of no use."""
         self._wait_until_ready()
         self.photos += 1
-        with _memory("master") as source, _memory("photograph") as target:
-            _write(source, data)
-            request = {"limits": asdict(limits), "seconds": budget.seconds}
+        with _file_of(data) as source, _memory("photograph") as memory:
+            request = {
+                "limits": asdict(limits),
+                "seconds": budget.seconds,
+                "memory_bytes": self._scratch.memory_bytes,
+            }
             try:
-                self._channel.send(request, (source, target))
+                self._channel.send(request, (source, memory, self._disk.fileno()))
                 answer = self._channel.receive(budget.seconds)
             except TimeoutError as error:
                 raise PhotoDecoderTimeout(
@@ -210,7 +231,29 @@ class _Child:
             except ChannelError as error:
                 raise self._why_gone() from error
             os.ftruncate(self._stderr, 0)
-            return _photograph(answer, target, limits)
+            return self._photograph(answer, memory, limits)
+
+    def _photograph(self, answer: object, memory: int, limits: Limits) -> Photograph:
+        """Return what it answered, or raise it."""
+        if not isinstance(answer, dict):
+            raise PhotoDecoderCrashed("the decoder's answer makes no sense")
+        if "error" in answer:
+            kind = _ERRORS.get(str(answer["error"]), PhotoDecoderCrashed)
+            raise kind(_plain(str(answer.get("message"))))
+        try:
+            block = _map_sealed(memory), self._map_disk()
+            return wire.unpack(answer.get("photograph"), block, limits)
+        except (wire.WireError, OSError) as error:
+            raise PhotoDecoderCrashed(f"the decoder's answer makes no sense: {error}") from error
+
+    def _map_disk(self) -> memoryview:
+        """Return what it wrote on the disk; as that can't be sealed, it is ended first."""
+        size = os.fstat(self._disk.fileno()).st_size
+        if not size:
+            return memoryview(b"")
+        with os.fdopen(os.dup(self._disk.fileno()), "rb") as written:
+            self.end()
+            return memoryview(map_file(written.fileno(), 0, size))
 
     def end(self) -> None:
         """Kill it; nothing that it does has to be finished."""
@@ -220,6 +263,7 @@ class _Child:
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
+            self._disk.close()
 
     def _wait_until_ready(self) -> None:
         if self._is_ready:
@@ -251,27 +295,14 @@ class _Child:
         return _plain(tail.decode(errors="replace").strip("\0\n ")) or "without a word"
 
 
-def _photograph(answer: object, target: int, limits: Limits) -> Photograph:
-    """Return what a child answered, or raise it."""
-    if not isinstance(answer, dict):
-        raise PhotoDecoderCrashed("the decoder's answer makes no sense")
-    if "error" in answer:
-        kind = _ERRORS.get(str(answer["error"]), PhotoDecoderCrashed)
-        raise kind(_plain(str(answer.get("message"))))
-    try:
-        return wire.unpack(answer.get("photograph"), _map(target), limits)
-    except (wire.WireError, OSError) as error:
-        raise PhotoDecoderCrashed(f"the decoder's answer makes no sense: {error}") from error
-
-
-def _map(target: int) -> memoryview:
+def _map_sealed(memory: int) -> memoryview:
     """Return what a child wrote; from now on it can't be changed or cut, by nobody."""
-    fcntl.fcntl(target, fcntl.F_ADD_SEALS, _SEALS)
-    size = os.fstat(target).st_size
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    size = os.fstat(memory).st_size
     if not size:
         return memoryview(b"")
     # Private: whoever works on these samples in place has a copy of what they write to.
-    mapped = mmap.mmap(target, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    mapped = mmap.mmap(memory, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     return memoryview(mapped)
 
 
@@ -285,11 +316,17 @@ def _memory(name: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _write(target: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(target, left) :]
-    os.lseek(target, 0, os.SEEK_SET)
+@contextlib.contextmanager
+def _file_of(data: Stored) -> Iterator[int]:
+    """Yield a file that holds some bytes, the one that they come from if there is one."""
+    if isinstance(data, FileBytes):
+        yield data.file.fileno()
+        return
+    with _memory("master") as source:
+        left = memoryview(data[:])
+        while left:
+            left = left[os.write(source, left) :]
+        yield source
 
 
 def _environment() -> dict[str, str]:

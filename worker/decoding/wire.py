@@ -1,7 +1,7 @@
-"""A `Photograph` as JSON beside one block of bytes, and back: nothing in it can name code to run.
+"""A `Photograph` as JSON beside blocks of bytes, and back: nothing in it can name code to run.
 
 Values of a closed set of classes, each checked against the types that the class declares. Arrays
-and byte strings lie in the block, and stand in the JSON as a place.
+and byte strings lie in the blocks, and stand in the JSON as a place.
 """
 
 import dataclasses
@@ -21,50 +21,34 @@ from worker.codec.conversion import Inks, Lab, PlainInks, Scaled
 from worker.codec.limits import Limits
 from worker.codec.native import Conversion
 from worker.codec.photograph import Page, Photograph, Samples
+from worker.decoding.arena import Arena
 
-_ALIGNED_BYTES = 64
 _KINDS = "buf"  # bool, whole numbers from 0, floats
 _PICTURE_DIMENSIONS = 3
 _RGB_CHANNELS = 3
 _MOST_BITS = 64
 _CONVERSIONS = Scaled | Inks | PlainInks | Lab
 
-Block = memoryview
-Part = NDArray[Any] | bytes
+Block = tuple[memoryview, memoryview]
+"""What lies in memory, and what lies on the disk."""
 
 
 class WireError(ValueError):
     """What came isn't a photograph."""
 
 
-class Packing:
-    """What lies in the block: parts in order, each where its place says."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[int, Part]] = []
-        self.size_bytes = 0
-
-    def add(self, part: Part) -> int:
-        """Take in a part; return its place."""
-        at = -(-self.size_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
-        self.parts.append((at, part))
-        self.size_bytes = at + (len(part) if isinstance(part, bytes) else part.nbytes)
-        return at
-
-
-def pack(photograph: Photograph) -> tuple[object, Packing]:
-    """Return a photograph as JSON and what of it lies in the block."""
-    packing = Packing()
+def pack(photograph: Photograph, arena: Arena) -> object:
+    """Return a photograph as JSON; the rest of it is then in the arena's files."""
     pages = tuple(
         # All channels of a gray page are the same.
         dataclasses.replace(page, pixels=page.pixels[:, :, :1]) if page.gray else page
         for page in photograph.pages
     )
-    return _pack(dataclasses.replace(photograph, pages=pages), packing), packing
+    return _pack(dataclasses.replace(photograph, pages=pages), arena)
 
 
 def unpack(message: object, block: Block, limits: Limits) -> Photograph:
-    """Return the photograph, whose arrays are views of the block.
+    """Return the photograph, whose arrays are views of the blocks.
 
     Raises:
         WireError: it isn't one, or one that `limits` don't allow.
@@ -82,7 +66,7 @@ def unpack(message: object, block: Block, limits: Limits) -> Photograph:
     return dataclasses.replace(photograph, pages=pages)
 
 
-def _pack(value: object, packing: Packing) -> object:  # noqa: C901, PLR0911 - a line for each kind
+def _pack(value: object, arena: Arena) -> object:  # noqa: C901, PLR0911 - a line for each kind
     if isinstance(value, Enum):
         return ["enum", value.value]
     if value is None or isinstance(value, bool | str):
@@ -90,18 +74,18 @@ def _pack(value: object, packing: Packing) -> object:  # noqa: C901, PLR0911 - a
     if isinstance(value, float):
         return float(value)
     if isinstance(value, bytes):
-        return ["bytes", packing.add(value), len(value)]
+        return ["bytes", *arena.add(value), len(value)]
     if isinstance(value, np.ndarray):
-        return ["array", packing.add(value), value.dtype.str, *value.shape]
+        return ["array", *arena.add(value), value.dtype.str, *value.shape]
     if isinstance(value, tuple):
-        return ["tuple", *(_pack(item, packing) for item in value)]
+        return ["tuple", *(_pack(item, arena) for item in value)]
     if isinstance(value, dict):
-        return ["dict", *([_pack(k, packing), _pack(v, packing)] for k, v in value.items())]
+        return ["dict", *([_pack(k, arena), _pack(v, arena)] for k, v in value.items())]
     if isinstance(value, Fraction):
         return ["fraction", value.numerator, value.denominator]
     if dataclasses.is_dataclass(value):
         names = (field.name for field in dataclasses.fields(value))
-        return [type(value).__name__, *(_pack(getattr(value, name), packing) for name in names)]
+        return [type(value).__name__, *(_pack(getattr(value, name), arena) for name in names)]
     return operator.index(value)  # type: ignore[arg-type]  # raises for what isn't a whole number
 
 
@@ -150,18 +134,18 @@ def _unpack_fields(content: list[Any], kind: type, block: Block) -> object:
 
 
 def _unpack_bytes(content: list[Any], _hint: object, block: Block) -> bytes:
-    at, length = content
-    return bytes(_part(block, at, length))
+    file, at, length = content
+    return bytes(_part(block, file, at, length))
 
 
 def _unpack_array(content: list[Any], _hint: object, block: Block) -> NDArray[Any]:
-    at, kind, *shape = content
+    file, at, kind, *shape = content
     dtype = np.dtype(str(kind))
     if dtype.kind not in _KINDS or not 0 < len(shape) <= _PICTURE_DIMENSIONS:
         raise WireError(f"an array of {dtype} and {len(shape)} dimensions")
     if not all(type(side) is int and side > 0 for side in shape):
         raise WireError(f"an array of shape {shape}")
-    part = _part(block, at, math.prod(shape) * dtype.itemsize)
+    part = _part(block, file, at, math.prod(shape) * dtype.itemsize)
     return np.frombuffer(part, dtype).reshape(shape)
 
 
@@ -204,16 +188,18 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _repeated(gray: Samples) -> Samples:
-    pixels: Samples = np.repeat(gray, _RGB_CHANNELS, axis=2)  # type: ignore[assignment]
+    pixels: Samples = np.broadcast_to(gray, (*gray.shape[:2], _RGB_CHANNELS))  # type: ignore[assignment]
     return pixels
 
 
-def _part(block: Block, at: object, length: int) -> Block:
+def _part(block: Block, file: object, at: object, length: int) -> memoryview:
+    if type(file) is not int or not 0 <= file < len(block):
+        raise WireError(f"a file {file!r}")
     if type(at) is not int or type(length) is not int or at < 0 or length < 0:
         raise WireError(f"a place {at!r} of {length!r} bytes")
-    if at + length > len(block):
+    if at + length > len(block[file]):
         raise WireError("a place behind the end")
-    return block[at : at + length]
+    return block[file][at : at + length]
 
 
 def _check(photograph: Photograph, limits: Limits) -> None:

@@ -13,19 +13,20 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import bagit
 
-from jobs.errors import DestinationUnusable, StoreFull
+from jobs.errors import DestinationExists, DestinationUnusable, StoreFull
+from jobs.objects import pieces_of
+from worker.codec.stored import Stored, open_stored
 from worker.export.errors import BagInvalid
 
 ALGORITHMS = ("sha256", "sha512")
 _DECLARATION = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-_BLOCK_BYTES = 1 << 20
 _LONGEST_MESSAGE = 2000  # of very many damaged files, some will do
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -55,14 +56,15 @@ class BagWriter:
                 for algorithm in ALGORITHMS
             }
 
-    def add(self, name: str, data: bytes) -> None:
-        """Add a file."""
+    def add(self, name: str, data: Stored) -> str:
+        """Add a file; return its sha256."""
         path = self.folder / "data" / name
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                file.write(data)
-            self._enter(name, _hashes_of_bytes(data), len(data))
+                hashes = _hashes_of(_copied(pieces_of(open_stored(data)), file))
+            self._enter(name, hashes, len(data))
+        return hashes["sha256"]
 
     @contextmanager
     def growing(self, name: str) -> Iterator[TextIO]:
@@ -72,7 +74,7 @@ class BagWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8", newline="") as file:
                 yield file
-            self._enter(name, _hashes_of(path), path.stat().st_size)
+            self._enter(name, _hashes_of_file(path), path.stat().st_size)
 
     def finish(self, info: Mapping[str, str]) -> None:
         """Complete the bag; `info` is for bag-info.txt, which gets the Payload-Oxum too."""
@@ -98,7 +100,7 @@ class BagWriter:
 
     def _tag_manifests(self) -> dict[str, str]:
         tag_files = sorted(self.folder.glob("*.txt"))
-        hashes = {path.name: _hashes_of(path) for path in tag_files}
+        hashes = {path.name: _hashes_of_file(path) for path in tag_files}
         return {
             algorithm: "".join(f"{found[algorithm]}  {name}\n" for name, found in hashes.items())
             for algorithm in ALGORITHMS
@@ -117,7 +119,7 @@ def made_whole(target: Path) -> Iterator[Path]:
     try:
         part.mkdir()
     except FileExistsError as error:
-        raise DestinationUnusable(
+        raise DestinationExists(
             f"{part} is there: an export is writing it, or was cut off; if so, remove it"
         ) from error
     except OSError as error:
@@ -148,19 +150,26 @@ def _require_free(target: Path) -> None:
     if target.is_dir() and not any(target.iterdir()):
         return
     if os.path.lexists(target):
-        raise DestinationUnusable(f"{target} exists and isn't an empty folder; nothing is replaced")
+        raise DestinationExists(f"{target} exists and isn't an empty folder; nothing is replaced")
 
 
-def _hashes_of_bytes(data: bytes) -> dict[str, str]:
-    return {algorithm: hashlib.new(algorithm, data).hexdigest() for algorithm in ALGORITHMS}
+def _copied(pieces: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+    """Write pieces to a file as they pass."""
+    for piece in pieces:
+        file.write(piece)
+        yield piece
 
 
-def _hashes_of(path: Path) -> dict[str, str]:
-    running = [hashlib.new(algorithm) for algorithm in ALGORITHMS]
+def _hashes_of_file(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            for one in running:
-                one.update(block)
+        return _hashes_of(pieces_of(file))
+
+
+def _hashes_of(pieces: Iterable[bytes]) -> dict[str, str]:
+    running = [hashlib.new(algorithm) for algorithm in ALGORITHMS]
+    for piece in pieces:
+        for one in running:
+            one.update(piece)
     return {one.name: one.hexdigest() for one in running}
 
 

@@ -7,12 +7,13 @@ the content.
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from jobs.schema import Failure, Job, sidecar_key
 from worker.audit.record import Record
+from worker.codec import sha256_of
 from worker.export import premis
 from worker.export.premis import Agent, Creator, Event, File, Relation
-from worker.provenance import sha256_of
 
 PROGRAM = "gpen-archive"
 _IN_BAG = "path in this bag"
@@ -43,11 +44,12 @@ class Packed:
     """A delivered photo in the bag: its files, each with its path."""
 
     record: Record
-    derivative: bytes
+    derivative_start: bytes
+    """Its first bytes, which may tell its format."""
     derivative_path: str
     sidecar: bytes
     sidecar_path: str
-    master: bytes | None = None
+    master_start: bytes | None = None
     """None where masters stay where they are."""
     master_path: str | None = None
 
@@ -65,7 +67,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
         sha256=record.derivative.sha256,
         size_bytes=record.derivative.bytes,
         format=record.derivative.content_type.rpartition("/")[2].upper(),
-        puid=_puid(photo.derivative),
+        puid=_puid(photo.derivative_start),
         creator=Creator(program.name, program.version or "unknown", record.created_at),
         relations=(
             Relation(premis.DERIVATION, premis.HAS_SOURCE, master.identifier, ids.of("creation")),
@@ -91,7 +93,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
         agents=((program, premis.EXECUTING_PROGRAM),),
         files=((master, None), (derivative, None)),
     )
-    copied = (derivative,) if photo.master is None else (master, derivative)
+    copied = (derivative,) if photo.master_start is None else (master, derivative)
     check = Event(
         f"{ids.of('fixity check')}/{occasion.moment}",
         premis.FIXITY_CHECK,
@@ -105,10 +107,7 @@ def tell_delivered(photo: Packed, occasion: Occasion) -> bytes:
 
 
 def tell_failed(failure: Failure, occasion: Occasion) -> bytes:
-    """Return the PREMIS document of a photo that was given up.
-
-    The ledger doesn't tell when: the event's date is a time until now whose start is unknown.
-    """
+    """Return the PREMIS document of a photo that was given up."""
     ids = _Identifiers(occasion.job.id, failure.key)
     master = File(ids.of("master"), failure.key, places=(_origin(occasion, failure.key),))
     recipe = occasion.job.recipe
@@ -116,7 +115,7 @@ def tell_failed(failure: Failure, occasion: Occasion) -> bytes:
     creation = Event(
         ids.of("failed creation"),
         premis.CREATION,
-        f"/{occasion.moment}",
+        datetime.fromtimestamp(failure.failed_at, UTC).isoformat(timespec="seconds"),
         f"restoration of faces in a copy of the master; recipe {recipe.hash()} "
         f"{recipe.canonical()}",
         premis.FAILURE,
@@ -151,7 +150,7 @@ def _master(photo: Packed, occasion: Occasion, ids: _Identifiers) -> File:
         sha256=master.sha256,
         size_bytes=master.bytes,
         format=master.container.upper(),
-        puid=None if photo.master is None else _puid(photo.master),
+        puid=None if photo.master_start is None else _puid(photo.master_start),
     )
 
 
@@ -172,8 +171,8 @@ def _origin(occasion: Occasion, key: str) -> tuple[str, str]:
     return ("URI" if "://" in source else "path"), f"{source.rstrip('/')}/{key}"
 
 
-def _puid(data: bytes) -> str | None:
-    return next((puid for beginning, puid in _PUIDS if beginning.match(data)), None)
+def _puid(start: bytes) -> str | None:
+    return next((puid for beginning, puid in _PUIDS if beginning.match(start)), None)
 
 
 def _program(software: str) -> Agent:
@@ -196,7 +195,7 @@ def _model(record: Record) -> Agent:
 def _result(record: Record) -> str:
     if not record.faces and record.summary:
         return record.summary
-    return f"{record.faces_restored} of {len(record.faces)} faces restored"
+    return f"{record.faces_restored} of {len(record.faces)} finds restored"
 
 
 def _how(record: Record) -> str:

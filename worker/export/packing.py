@@ -7,7 +7,7 @@ with its files, or in a list with the reason why not.
 import csv
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_never
@@ -16,15 +16,19 @@ from jobs.errors import DestinationUnusable, PhotoMissing
 from jobs.schema import Job, Photo, PhotoState
 from jobs.storage import ObjectStore
 from worker.audit.record import Record, StoredFile, read_sealed
+from worker.codec import FileBytes
+from worker.copies import fetch
 from worker.export import history
 from worker.export.bag import BagWriter, made_whole, validate
 from worker.export.errors import DeliveryMismatch
 from worker.export.history import Occasion, Packed
 from worker.export.names import Names
-from worker.provenance import sha256_of, software
+from worker.provenance import software
+from worker.scratch import DEFAULT, Scratch
 
 FAILURES = "metadata/failures.csv"
 PENDING = "metadata/pending.csv"
+_START_BYTES = 64
 
 
 @dataclass(slots=True)
@@ -60,7 +64,8 @@ def pack(
     *,
     organization: str | None = None,
     check: bool = True,
-    progress: Callable[[int], None] = lambda _photos: None,
+    scratch: Scratch = DEFAULT,
+    on_photo: Callable[[], None] = lambda: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Contents:
     """Make a bag of a job.
@@ -70,7 +75,8 @@ def pack(
         target: the folder, which must not exist or be empty.
         organization: who sends the bag.
         check: whether the bag is read again before it gets its name.
-        progress: told how many photos are packed.
+        scratch: room for one file on its way into the bag.
+        on_photo: called after each.
         now: the time.
 
     Raises:
@@ -79,13 +85,15 @@ def pack(
         DestinationUnusable: the target is taken, can't be written, or lies inside the job's own
             folders.
         BagInvalid: what was written can't be read back.
+        ScratchFull: there is no room for a file on its way.
     """
     moment = now()
     occasion = Occasion(source.job, software(), moment.isoformat(timespec="seconds"))
     target = target.expanduser().resolve()
     _require_outside(target, source.job)
     with made_whole(target) as folder, closing(BagWriter(folder)) as bag:
-        contents = _pack_photos(source, bag, occasion, progress)
+        packer = _Packer(source, bag, occasion, scratch)
+        contents = _pack_photos(source, bag, packer, on_photo)
         tags = {"Source-Organization": organization} if organization else {}
         bag.finish(tags | _tags(source.job, contents, moment))
         if check:
@@ -95,10 +103,9 @@ def pack(
 
 
 def _pack_photos(
-    source: Source, bag: BagWriter, occasion: Occasion, progress: Callable[[int], None]
+    source: Source, bag: BagWriter, packer: "_Packer", on_photo: Callable[[], None]
 ) -> Contents:
     contents = Contents()
-    packer = _Packer(source, bag, occasion)
     with bag.growing(FAILURES) as failed, bag.growing(PENDING) as waiting:
         failures, pending = csv.writer(failed), csv.writer(waiting)
         failures.writerow(["key", "code", "message", "stage", "attempts"])
@@ -116,45 +123,44 @@ def _pack_photos(
                     contents.pending += 1
                 case _:
                     assert_never(photo.state)
-            progress(contents.photos)
+            on_photo()
     return contents
 
 
 class _Packer:
     """Adds the files of one photo after the other."""
 
-    def __init__(self, source: Source, bag: BagWriter, occasion: Occasion) -> None:
+    def __init__(
+        self, source: Source, bag: BagWriter, occasion: Occasion, scratch: Scratch
+    ) -> None:
         self._source = source
         self._bag = bag
         self._occasion = occasion
+        self._scratch = scratch
         self._masters = Names()
         self._derivatives = Names()
 
     def add_delivered(self, photo: Photo) -> None:
         """Add derivative and sidecar, the master where asked for, and what PREMIS tells of them."""
         store = self._source.derivatives
-        sidecar = _get(store, photo.sidecar_key, "the sidecar", photo)
+        sidecar = self._fetch(store, photo.sidecar_key, "the sidecar", photo)[:]
         record = read_sealed(sidecar, name=f"the sidecar of {photo.key!r}")
         _require_about(record, photo)
-        derivative = _get(store, photo.derivative_key, "the derivative", photo)
-        _require_same(derivative, record.derivative, "the derivative", photo)
-        master = self._master_of(record, photo)
-
         name = self._masters.name(photo.key)
-        derivative_name = self._derivatives.name(record.derivative.key)
+        path = f"derivatives/{self._derivatives.name(record.derivative.key)}"
+        derivative_start = self._add_copy(path, store, record.derivative, "the derivative", photo)
+        self._bag.add(f"{path}.json", sidecar)
         packed = Packed(
             record=record,
-            derivative=derivative,
-            derivative_path=f"data/derivatives/{derivative_name}",
+            derivative_start=derivative_start,
+            derivative_path=f"data/{path}",
             sidecar=sidecar,
-            sidecar_path=f"data/derivatives/{derivative_name}.json",
-            master=master,
-            master_path=None if master is None else f"data/masters/{name}",
+            sidecar_path=f"data/{path}.json",
         )
-        self._bag.add(f"derivatives/{derivative_name}", derivative)
-        self._bag.add(f"derivatives/{derivative_name}.json", sidecar)
-        if master is not None:
-            self._bag.add(f"masters/{name}", master)
+        if self._source.masters is not None:
+            path = f"masters/{name}"
+            start = self._add_copy(path, self._source.masters, record.master, "the master", photo)
+            packed = replace(packed, master_start=start, master_path=f"data/{path}")
         self._add_premis(name, history.tell_delivered(packed, self._occasion))
 
     def add_failed(self, photo: Photo) -> list[object]:
@@ -169,23 +175,28 @@ class _Packer:
     def _add_premis(self, name: str, document: bytes) -> None:
         self._bag.add(f"metadata/premis/{name}.premis.xml", document)
 
-    def _master_of(self, record: Record, photo: Photo) -> bytes | None:
-        if self._source.masters is None:
-            return None
-        master = _get(self._source.masters, photo.key, "the master", photo)
-        _require_same(master, record.master, "the master", photo)
-        return master
+    def _add_copy(
+        self, path: str, store: ObjectStore, told: StoredFile, what: str, photo: Photo
+    ) -> bytes:
+        """Add a file that has to be the one that the sidecar tells of; return its first bytes."""
+        data = self._fetch(store, told.key, what, photo)
+        found = self._bag.add(path, data), len(data)
+        if found != (told.sha256, told.bytes):
+            raise DeliveryMismatch(
+                f"{what} of {photo.key!r} isn't the one that its sidecar tells of: {told.key!r} "
+                f"has sha256 {found[0]} and {found[1]} bytes; it had {told.sha256} and {told.bytes}"
+            )
+        return data[:_START_BYTES]
 
-
-def _get(store: ObjectStore, key: str | None, what: str, photo: Photo) -> bytes:
-    if key is None:
-        raise DeliveryMismatch(f"the ledger doesn't name {what} of {photo.key!r}")
-    try:
-        return store.get(key)
-    except PhotoMissing as error:
-        raise DeliveryMismatch(
-            f"{what} of {photo.key!r} is gone: there is no {key!r} in {store.url}"
-        ) from error
+    def _fetch(self, store: ObjectStore, key: str | None, what: str, photo: Photo) -> FileBytes:
+        if key is None:
+            raise DeliveryMismatch(f"the ledger doesn't name {what} of {photo.key!r}")
+        try:
+            return fetch(store, key, scratch=self._scratch)
+        except PhotoMissing as error:
+            raise DeliveryMismatch(
+                f"{what} of {photo.key!r} is gone: there is no {key!r} in {store.url}"
+            ) from error
 
 
 def _require_about(record: Record, photo: Photo) -> None:
@@ -195,15 +206,6 @@ def _require_about(record: Record, photo: Photo) -> None:
         raise DeliveryMismatch(
             f"the sidecar of {photo.key!r} is about {told[0]!r} and {told[1]!r}, and not "
             f"{photo.derivative_key!r}"
-        )
-
-
-def _require_same(data: bytes, told: StoredFile, what: str, photo: Photo) -> None:
-    found = sha256_of(data)
-    if (found, len(data)) != (told.sha256, told.bytes):
-        raise DeliveryMismatch(
-            f"{what} of {photo.key!r} isn't the one that its sidecar tells of: {told.key!r} has "
-            f"sha256 {found} and {len(data)} bytes; it had {told.sha256} and {told.bytes}"
         )
 
 

@@ -106,7 +106,7 @@ class Event:
     identifier: str
     kind: Term
     moment: str
-    """In EDTF, of which ISO 8601 is the usual case."""
+    """ISO 8601, with its offset from UTC."""
     detail: str
     outcome: Term
     agents: tuple[tuple[Agent, Term], ...]

@@ -6,9 +6,11 @@ per face, fitted to what the samples took. They go the whole way of a photo in a
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from jobs.storage import ObjectInfo, ObjectStore, PutResult
 from worker.codec import Decode, Limits
 from worker.pipeline import Engine, run
 from worker.retry import Fail, decide
+from worker.scratch import DEFAULT, Scratch
 from worker.stages import Stages
 from worker.survey.headers import Fault, Surveyed
 
@@ -98,6 +101,7 @@ def measure(
     recipe: Recipe,
     decode: Decode,
     limits: Limits,
+    scratch: Scratch = DEFAULT,
     on_photo: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
@@ -112,6 +116,7 @@ def measure(
         recipe: as in a run, with the engine's weights.
         decode: as in a run.
         limits: as in a run.
+        scratch: as in a run.
         on_photo: called after each.
         clock: gives seconds.
 
@@ -131,6 +136,7 @@ def measure(
                 decode=decode,
                 limits=limits,
                 stages=Stages(),
+                scratch=scratch,
             )
         except Exception as error:  # noqa: BLE001 - the worker's own table tells them apart
             measured.faults[photo.key] = _fault_of(error)
@@ -208,8 +214,11 @@ class _Sink:
     def read(self, key: str, start: int, size: int) -> bytes:  # noqa: ARG002 - there is nothing
         return self.get(key)
 
-    def put_once(self, key: str, data: bytes, *, content_type: str) -> PutResult:  # noqa: ARG002 - not kept
-        self.bytes_put += len(data)
+    def fetch(self, key: str, target: BinaryIO) -> int:
+        return target.write(self.get(key))
+
+    def put_once(self, key: str, data: bytes | BinaryIO, *, content_type: str) -> PutResult:  # noqa: ARG002 - not kept
+        self.bytes_put += len(data) if isinstance(data, bytes) else data.seek(0, os.SEEK_END)
         return PutResult.CREATED
 
     def check_readable(self) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.candidates import FileKind
+from jobs.durations import duration
 from worker.codec import PageHeader
 from worker.codec.native import ColourModel, name_special
 from worker.survey.headers import Surveyed
@@ -24,7 +25,6 @@ from worker.terminal import plain
 
 SCHEMA_VERSION = 1
 _SHOWN = 5
-_MINUTE_S, _HOUR_S = 60, 3600
 _WHY = {
     FileKind.IGNORED: "no photo by its suffix",
     FileKind.OURS: "delivered by an earlier run",
@@ -209,11 +209,13 @@ def _largest(plan: Plan) -> Table:
 def _faults(plan: Plan) -> Table:
     table = Table("would fail", box=None, pad_edge=False)
     table.add_column("photos", justify="right")
-    table.add_column("which, and what to do", overflow="fold")
+    table.add_column("which, why, and what to do", overflow="fold")
     for code, photos in by_fault(plan.photos).items():
-        fault = photos[0].fault
-        advice = fault.advice if fault else ""
-        which = Text(_some([photo.key for photo in photos])).append(f"\n{advice}", style="dim")
+        which = Text(_some([photo.key for photo in photos]))
+        if fault := photos[0].fault:
+            first = "the first: " if len(photos) > 1 else ""
+            which.append(f"\n{first}{plain(fault.message)}")
+            which.append(f"\n{fault.advice}", style="dim")
         table.add_row(code, f"{len(photos):,}", which)
     return table
 
@@ -243,7 +245,7 @@ def _expected(plan: Plan) -> Table:
         return table
     who = "1 worker" if plan.workers == 1 else f"{plan.workers:,} workers"
     off = f", {plan.error_s / plan.expected_s:.0%} more or less" if plan.error_s else ""
-    table.add_row("expected time", f"{_duration(plan.expected_s)} for {who}{off}")
+    table.add_row("expected time", f"{duration(plan.expected_s)} for {who}{off}")
     table.add_row("rate", _rate(plan.rate))
     return table
 
@@ -284,12 +286,3 @@ def _some(keys: Iterable[str]) -> str:
     names = [plain(key) for key in keys]
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 2 * _MINUTE_S:
-        return f"{seconds:.0f} s"
-    if whole < 2 * _HOUR_S:
-        return f"{whole // _MINUTE_S} min"
-    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"

@@ -40,8 +40,9 @@ def test_the_page_lists_no_code_that_no_error_has():
     assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == codes
 
 
-def test_no_two_errors_share_a_code():
-    codes = [error.code for module in MODULES for error in error_classes(module)]
+def test_what_has_one_code_has_one_advice():
+    told = {(error.code, error.advice) for module in MODULES for error in error_classes(module)}
+    codes = [code for code, _ in told]
     assert len(codes) == len(set(codes))
 
 

@@ -178,7 +178,7 @@ def test_a_users_own_file_is_loaded_and_known_by_its_hash(tmp_path):
 
     background = load_background(CPU, path=path, tile_px=200)
 
-    assert background.identity == ModelIdentity("mine.safetensors", hash_file(path))
+    assert background.identity == ModelIdentity(f"own-{hash_file(path)[:8]}", hash_file(path))
     assert background.tile_px == 200
     assert background.enhance(picture(), 2).shape == (100, 140, 3)
 

@@ -16,7 +16,7 @@ from gpen_engine import (
     build,
     weights,
 )
-from gpen_engine.devices import pick_device
+from gpen_engine.devices import instructions_of, pick_device, threads_of, use_threads
 from gpen_engine.faces import ModelIdentity
 from gpen_engine.precision import Precision
 from gpen_engine.weights import COMPACT, COMPACT_FILE, How, accept
@@ -94,8 +94,32 @@ def test_the_terms_of_the_weights_are_part_of_the_identity(tmp_path, engine):
 
     restorer = gpen_engine.load(own, device="cpu")
 
-    assert restorer.identity.weights == "mine.safetensors"
+    assert restorer.identity.weights == f"own-{restorer.identity.weights_sha256[:8]}"
     assert "unknown" in restorer.identity.terms["weights"]
+
+
+@pytest.mark.usefixtures("_light")
+@pytest.mark.parametrize("name", ["mine.safetensors", "gpen-bfr-512.safetensors"])
+def test_known_weights_have_their_name_whatever_their_file_is_called(tmp_path, name):
+    (tmp_path / name).symlink_to(COMPACT_FILE)
+    assert gpen_engine.load(tmp_path / name, device="cpu").identity.weights == "compact"
+
+
+@pytest.mark.usefixtures("_light")
+def test_on_a_cpu_threads_and_instructions_are_part_of_the_identity():
+    before = torch.get_num_threads()
+    use_threads(before + 1)
+    try:
+        identity = gpen_engine.load(device="cpu").identity
+    finally:
+        use_threads(before)
+    assert identity.threads == before + 1
+    assert identity.instructions == torch.backends.cpu.get_cpu_capability()
+
+
+def test_on_a_card_no_threads_decide_anything():
+    card = torch.device("cuda")
+    assert (threads_of(card), instructions_of(card)) == (None, None)
 
 
 @pytest.mark.usefixtures("_light")

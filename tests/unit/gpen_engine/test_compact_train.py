@@ -6,12 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from gpen_engine.checkpoint import hash_file, load_generator
 from gpen_engine.compact.critic import Critic, critic_loss, deception_loss
 from gpen_engine.compact.export import export
 from gpen_engine.compact.identity import FaceNet
-from gpen_engine.compact.losses import IdentityLoss, pixel_loss, sharpness_loss
+from gpen_engine.compact.losses import (
+    IdentityLoss,
+    pixel_loss,
+    sharpness_loss,
+    structure_loss,
+)
 from gpen_engine.compact.optimise import Optimiser
 from gpen_engine.compact.start import compact_config, start_from_identity
 from gpen_engine.compact.train import Plan, Trainer
@@ -99,14 +105,26 @@ def test_identity_is_compared_where_the_photograph_is():
     spoilt.requires_grad_(True)
     valid = torch.ones(1, 1, 64, 64)
 
-    seen = loss(spoilt, truth, valid)
+    damaged = torch.rand(1, 3, 64, 64)
+
+    seen = loss(spoilt, damaged, truth, valid)
     seen.backward()
     valid[..., :24] = 0
 
     assert seen > 0
     assert spoilt.grad.abs().sum() > 0
-    assert loss(truth, truth, valid) == 0
-    assert loss(spoilt, truth, valid) == 0
+    assert loss(truth, damaged, truth, valid) == 0
+    assert loss(spoilt, damaged, truth, valid) == 0
+
+
+def test_the_same_distance_from_an_easier_face_is_worse():
+    torch.manual_seed(1)
+    loss = IdentityLoss(FaceNet().eval().requires_grad_(False))
+    truth = torch.rand(1, 3, 64, 64) * 2 - 1
+    output, valid = truth.flip(3), torch.ones(1, 1, 64, 64)
+    easy, hard = 0.9 * truth, torch.zeros_like(truth)
+
+    assert loss(output, easy, truth, valid) > loss(output, hard, truth, valid)
 
 
 def test_the_critic_learns_to_tell_and_the_generator_to_deceive():
@@ -260,3 +278,24 @@ def test_several_checkpoints_of_a_run_are_exported_as_their_mean(run, tmp_path):
     torch.testing.assert_close(
         mean[key], (late[key] + halfway["g_ema"][key]) / 2, rtol=1e-3, atol=1e-3
     )
+
+
+def test_structure_is_what_correlates_with_the_truth():
+    torch.manual_seed(1)
+    truth, valid = torch.rand(1, 3, 64, 64) * 2 - 1, torch.ones(1, 1, 64, 64)
+    softer = 0.5 * truth
+    other = truth.flip(3)
+
+    assert structure_loss(truth, truth, valid) < 1e-5
+    assert structure_loss(softer, truth, valid) < structure_loss(other, truth, valid)
+
+
+def test_structure_agrees_with_scikit_image():
+    torch.manual_seed(1)
+    truth = torch.rand(1, 1, 64, 64) * 2 - 1
+    noisy = (truth + 0.3 * torch.randn_like(truth)).clamp(-1, 1)
+    ours = 1 - float(structure_loss(noisy, truth, torch.ones(1, 1, 64, 64)))
+    theirs = structural_similarity(
+        noisy[0, 0].numpy(), truth[0, 0].numpy(), data_range=2.0, use_sample_covariance=False
+    )
+    assert ours == pytest.approx(theirs, abs=0.01)

@@ -28,6 +28,7 @@ def test_the_public_names_are_these():
         "Lens",
         "MaskKind",
         "OutOfMemory",
+        "WeightsMissing",
         "WeightsNotHere",
         "Reason",
         "Restoration",

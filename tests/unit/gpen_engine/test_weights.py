@@ -9,7 +9,12 @@ from safetensors import safe_open
 
 from gpen_engine import build, load, weights
 from gpen_engine.checkpoint import hash_file
-from gpen_engine.errors import CheckpointCorrupt, TermsNotAccepted, WeightsNotHere
+from gpen_engine.errors import (
+    CheckpointCorrupt,
+    TermsNotAccepted,
+    WeightsMissing,
+    WeightsNotHere,
+)
 from gpen_engine.model import GpenConfig, GpenGenerator
 from gpen_engine.weights import (
     CODEFORMER_0_1_0,
@@ -66,7 +71,7 @@ def test_a_path_is_found_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["compcat", "/nowhere/x.pth", "", "~nobody-of-that-name/x.pth"])
 def test_an_unknown_name_is_refused_saying_the_known_ones(name):
-    with pytest.raises(CheckpointCorrupt, match="compact, gpen-bfr-256, gpen-bfr-512"):
+    with pytest.raises(WeightsMissing, match="compact, gpen-bfr-256, gpen-bfr-512"):
         find_generator(name)
 
 

@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -5,8 +6,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from jobs.database import Database
-from jobs.errors import DatabaseUnavailable, SettingsInvalid
+from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 from jobs.ledger import Ledger
+from jobs.recipe import Recipe
+from jobs.schema import Job
+from jobs.testing import FakeClock, sqlite_ledger
 
 
 @pytest.fixture
@@ -65,6 +69,16 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path):
         ledger.jobs()
 
 
+def test_a_file_without_room_to_grow_is_a_full_store_and_no_missing_database(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
+    with database.begin() as connection:
+        connection.execute(text("CREATE TABLE a (b INTEGER)"))
+        connection.execute(text("PRAGMA max_page_count = 2"))
+    with pytest.raises(StoreFull, match="full"), database.begin() as connection:
+        connection.execute(text("CREATE TABLE c (d INTEGER)"))
+    database.close()
+
+
 def test_a_mistake_of_our_own_is_not_blamed_on_the_database(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
     with database.begin() as connection:
@@ -72,6 +86,39 @@ def test_a_mistake_of_our_own_is_not_blamed_on_the_database(tmp_path):
     with pytest.raises(IntegrityError), database.begin() as connection:
         connection.execute(text("INSERT INTO a VALUES (1), (1)"))
     database.close()
+
+
+@pytest.fixture
+def read_only(tmp_path, monkeypatch):
+    """A folder with a ledger of one job; to us it is on a medium that can't be written."""
+    folder = tmp_path / "album #1"
+    folder.mkdir()
+    ledger = sqlite_ledger(folder / "ledger.sqlite3", FakeClock())
+    ledger.add_job(Job("album", "/in", "/out", Recipe()))
+    ledger.close()
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    return folder
+
+
+@pytest.fixture
+def reader(read_only):
+    ledger = Ledger(f"sqlite:///{read_only / 'ledger.sqlite3'}")
+    yield ledger
+    ledger.close()
+
+
+def test_a_ledger_that_cannot_be_written_can_be_asked_and_no_file_appears_beside_it(
+    read_only, reader
+):
+    reader.check()
+    assert [job.name for job in reader.jobs()] == ["album"]
+    assert [standing.counts.total for standing in reader.standings()] == [0]
+    assert [path.name for path in read_only.iterdir()] == ["ledger.sqlite3"]
+
+
+def test_a_ledger_that_cannot_be_written_is_not(reader):
+    with pytest.raises(DatabaseUnavailable, match="readonly"):
+        reader.add_job(Job("other", "/in", "/other", Recipe()))
 
 
 def test_asking_a_ledger_that_is_not_there_makes_no_file(tmp_path):

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -63,6 +64,25 @@ def test_files_come_in_the_order_of_their_keys(store):
     assert keys(store) == sorted(names)
 
 
+@pytest.fixture
+def deepest(root):
+    """The last of very many folders, each in the one before: more than programs can walk back."""
+    folders = [root]
+    for _ in range(1100):
+        folders.append(folders[-1] / "a")
+        folders[-1].mkdir()
+    yield folders[-1]
+    for folder in reversed(folders[1:]):
+        for file in folder.glob("*.jpg"):
+            file.unlink()
+        folder.rmdir()
+
+
+def test_a_file_in_a_thousand_nested_folders_is_listed(store, deepest):
+    (deepest / "b.jpg").write_bytes(b"found")
+    assert keys(store) == ["a/" * 1100 + "b.jpg"]
+
+
 def test_a_name_in_another_encoding_is_listed_and_can_be_shown_but_not_read(root, store):
     (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
     [key] = keys(store)
@@ -96,6 +116,8 @@ def test_a_link_that_leaves_the_root_is_skipped_and_said_so(tmp_path, root, stor
         store.get("a.jpg")
     with pytest.raises(UnsafeKey):
         store.read("a.jpg", 0, 6)
+    with pytest.raises(UnsafeKey):
+        store.fetch("a.jpg", io.BytesIO())
 
 
 def test_a_linked_folder_is_neither_followed_nor_a_way_out(tmp_path, root, store):
@@ -160,6 +182,21 @@ def test_a_disk_error_is_reported_and_nothing_stays_behind(root, store, monkeypa
     assert list(root.iterdir()) == []
 
 
+class TornFile(io.BytesIO):
+    """A file whose disk fails while it is read."""
+
+    def read(self, size=-1):
+        if self.tell() > 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing_behind(root, store):
+    with pytest.raises(StoreUnavailable):
+        put(store, "a.tif", TornFile(bytes(3_000_000)))
+    assert list(root.iterdir()) == []
+
+
 def test_a_file_system_without_hard_links_will_do(store, monkeypatch):
     break_with(monkeypatch, "link", errno.EPERM)
     assert put(store, "a.png", b"first") is PutResult.CREATED
@@ -218,9 +255,9 @@ def test_a_source_that_does_not_exist_is_refused(tmp_path):
         list(store.list())
 
 
-def test_a_source_that_is_a_file_is_refused(tmp_path):
+def test_a_source_that_is_a_file_is_refused_with_a_hint_at_the_command_for_it(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(SourceMissing):
+    with pytest.raises(SourceMissing, match=r"a file, not a folder; .* gpen-archive restore"):
         DirectoryStore(tmp_path / "a.jpg").check_readable()
 
 

@@ -54,6 +54,19 @@ def test_a_line_of_json_has_the_same_content():
     }
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_fields_of_a_line_can_be_read_back(log_format):
+    stream = configured(log_format)
+    told = {"code": "store.full", "error": 'no "room" for a=b.png\n', "advice": ""}
+    log.error("worker.stops", **told)
+    assert logs.read_fields(stream.getvalue()).items() >= told.items()
+
+
+@pytest.mark.parametrize("line", ["", "bye", "[1, 2]", "7", "Traceback (most recent call last):"])
+def test_a_line_of_others_has_no_fields(line):
+    assert logs.read_fields(line) == {}
+
+
 def test_a_value_that_json_does_not_know_is_written_as_text(tmp_path):
     stream = configured("json")
     log.info("store.opened", path=tmp_path)

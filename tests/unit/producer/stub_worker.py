@@ -1,6 +1,7 @@
 """A real Celery worker with no engine: it copies masters, and does what their names tell it.
 
-`killer...` kills the process, `slow...` waits for a file `.go` in the source, `bad...` fails.
+`killer...` kills the process, `slow...` waits for a file `.go` in the source, `bad...` fails,
+`full...` finds no room.
 """
 
 import os
@@ -11,7 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from jobs import broker
+from celery.worker import state
+
+from jobs import broker, logs
+from jobs.errors import StoreFull
 from jobs.ledger import Ledger
 from jobs.schema import Claim, Outcome, PhotoMessage
 from jobs.settings import JobSettings
@@ -36,6 +40,12 @@ def work(claim: Claim) -> None:
     if claim.key.startswith("bad"):
         ledger.fail(claim, code="photo.corrupt", message="it is bad", advice="scan", stage="decode")
         return
+    if claim.key.startswith("full"):
+        ledger.release(claim, after_s=0, counted=False)
+        told = {"code": StoreFull.code, "error": "no room", "advice": StoreFull.advice}
+        logs.get_logger("stub").error("worker.stops", **told)
+        state.should_stop = 5
+        return
     go = Path(claim.job.source) / ".go"
     deadline = time.monotonic() + 30
     while claim.key.startswith("slow") and not go.exists() and time.monotonic() < deadline:
@@ -48,4 +58,6 @@ def work(claim: Claim) -> None:
 
 if __name__ == "__main__":
     worker = app.Worker(pool="threads", concurrency=1, without_mingle=True, without_gossip=True)
+    logs.configure(log_format=settings.log_format)
     worker.start()
+    sys.exit(worker.exitcode or 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from jobs.errors import StoreFull
 from jobs.ledger import Ledger
 from jobs.schema import Candidate
 from producer import cli, local
@@ -96,7 +97,7 @@ def test_an_error_is_told_with_its_code_and_advice_and_without_a_traceback(call,
     assert end.code == 2
     assert end.out == ""
     assert "[source.missing]" in end.err
-    assert "Give an existing directory" in end.err
+    assert "Check the path" in end.err
     assert "Traceback" not in end.err
 
 
@@ -172,7 +173,7 @@ def test_a_workers_size_and_plugin_are_handed_on_as_they_were_given(
 
 def test_weights_that_are_not_there_are_refused_before_anything_is_written(call, tmp_path, masters):
     end = call("run", masters, tmp_path / "out", "--weights", "nowhere.pth")
-    assert end.code == 5
+    assert end.code == 2
     assert "[weights.missing]" in end.err
     assert not (tmp_path / "out").exists()
 
@@ -217,6 +218,19 @@ def test_a_run_ends_with_a_table_and_failures_can_be_looked_at_and_retried(call,
     assert "1 photo of job" in call("retry", job["id"], "--at", out).out
     after = json.loads(call("status", job["id"], "--json", "--at", out).out)
     assert after["job"]["photos"]["pending"] == 1
+
+
+@pytest.mark.usefixtures("with_stub")
+def test_a_full_disk_is_told_with_its_advice_and_how_the_job_stands(call, tmp_path, masters):
+    (masters / "full.jpg").touch()
+    end = call("run", masters, tmp_path / "out")
+    assert end.code == 5
+    assert "photos 3 pending 1 done 1 failed 1" in " ".join(end.out.split())
+    assert end.err.splitlines()[-3:] == [
+        "Broken off. Once the cause is mended, the same command goes on.",
+        "gpen-archive: [store.full] no room",
+        f"  {StoreFull.advice}",
+    ]
 
 
 def test_ctrl_c_in_a_terminal_ends_a_run_with_its_exit_code(

@@ -12,6 +12,7 @@ def counts(done: int = 0, failed: int = 0) -> Counts:
     ("code", "expected"),
     [
         ("source.missing", ExitCode.USAGE),
+        ("destination.exists", ExitCode.USAGE),
         ("destination.overlaps", ExitCode.USAGE),
         ("destination.taken", ExitCode.USAGE),
         ("job.unknown", ExitCode.USAGE),
@@ -19,6 +20,8 @@ def counts(done: int = 0, failed: int = 0) -> Counts:
         ("destination.unusable", ExitCode.ENVIRONMENT),
         ("destination.busy", ExitCode.ENVIRONMENT),
         ("database.unavailable", ExitCode.ENVIRONMENT),
+        ("weights.missing", ExitCode.USAGE),
+        ("weights.not_here", ExitCode.ENVIRONMENT),
         ("weights.mismatch", ExitCode.ENVIRONMENT),
         ("photo.truncated", ExitCode.NONE_DELIVERED),
         ("output.conflict", ExitCode.NONE_DELIVERED),

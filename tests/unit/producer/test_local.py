@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import PhotoCrashesWorker
+from jobs.errors import PhotoCrashesWorker, StoreFull
+from jobs.home import Home
 from jobs.ledger import Ledger
 from jobs.schema import Counts, JobStatus, PhotoState
 from jobs.settings import JobSettings
 from jobs.storage import DirectoryStore
 from producer import local
-from producer.errors import DestinationTaken, InstallationIncomplete, WorkerFailed
+from producer.errors import (
+    DestinationTaken,
+    InstallationIncomplete,
+    WorkerFailed,
+    WorkerStopped,
+)
 from producer.exits import ExitCode
-from producer.home import Home
-from producer.local import Ending, Worker
+from producer.local import BrokenOff, Ending, Worker
 from producer.stop import StopRequest
 from producer.valkey import find_binary
 
@@ -209,16 +214,41 @@ def test_a_worker_that_cannot_work_here_ends_the_run_in_its_own_words(
     children_before, run, masters, tmp_path, children_of
 ):
     masters("a.jpg")
-    words = "print('12:00 ERROR worker.unfit code=weights.corrupt'); raise SystemExit(5)"
-    with pytest.raises(WorkerFailed, match=r"weights\.corrupt"):
+    line = '12:00 ERROR worker.unfit code=weights.corrupt error="cut off" advice="fetch it"'
+    words = f"print({line!r}); print('bye'); raise SystemExit(5)"
+    with pytest.raises(BrokenOff) as broken:
         run(worker_command=(sys.executable, "-c", words))
+    why = broken.value.why
+    assert isinstance(why, WorkerStopped)
+    assert (why.code, str(why), why.advice) == ("weights.corrupt", "cut off", "fetch it")
     assert not (tmp_path / "out").exists()
     assert children_of(os.getpid()) == children_before
 
 
+def test_a_worker_that_cannot_work_here_and_does_not_say_why_ends_the_run_too(run, masters):
+    masters("a.jpg")
+    with pytest.raises(BrokenOff, match="can't work here: oh no") as broken:
+        run(worker_command=(sys.executable, "-c", "print('oh no'); raise SystemExit(5)"))
+    assert isinstance(broken.value.why, WorkerFailed)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_full_disk_ends_the_run_and_what_was_delivered_stays_delivered(
+    run, masters, tmp_path, monkeypatch, log_format
+):
+    monkeypatch.setenv("GPEN_LOG_FORMAT", log_format)
+    masters("a.jpg", "full.jpg")
+    with pytest.raises(BrokenOff) as broken:
+        run()
+    assert getattr(broken.value.why, "code", None) == StoreFull.code
+    ending = broken.value.ending
+    assert ending.counts.by_state == {PhotoState.DONE: 1, PhotoState.PENDING: 1}
+    assert delivered(tmp_path) == ["a.jpg.restored"]
+
+
 def test_a_worker_that_always_dies_is_given_up(run, masters):
     masters("a.jpg")
-    with pytest.raises(WorkerFailed, match="died 4 times"):
+    with pytest.raises(BrokenOff, match="died 4 times"):
         run(worker_command=NO_WORKER)
 
 

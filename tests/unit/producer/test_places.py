@@ -1,8 +1,7 @@
 import pytest
 
-from jobs.errors import SourceMissing
 from producer.errors import DestinationOverlaps
-from producer.places import check_apart, check_source, name_for, normalize
+from producer.places import check_apart, name_for, normalize
 
 
 def test_a_directory_has_one_spelling_however_it_is_typed(tmp_path, monkeypatch):
@@ -46,12 +45,6 @@ def test_places_of_which_one_contains_the_other_are_refused(source, destination)
 )
 def test_places_that_only_look_alike_are_accepted(source, destination):
     check_apart(source, destination)
-
-
-def test_a_single_file_is_refused_with_a_hint_at_the_command_for_it(tmp_path):
-    (tmp_path / "one.jpg").touch()
-    with pytest.raises(SourceMissing, match="gpen-archive restore"):
-        check_source(str(tmp_path / "one.jpg"))
 
 
 @pytest.mark.parametrize(

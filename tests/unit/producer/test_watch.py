@@ -46,7 +46,7 @@ def test_lines_are_not_repeated_and_the_last_one_always_comes(console, screen):
     assert screen.getvalue().splitlines() == [
         "0 of 2 photos",
         "2 of 2 photos",
-        "Stopping: the photo in hand is finished first.",
+        "Stopping: photos in hand are finished first. A second Ctrl-C doesn't wait.",
     ]
 
 

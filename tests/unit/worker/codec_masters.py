@@ -13,7 +13,12 @@ from PIL.PngImagePlugin import PngInfo
 HEIGHT, WIDTH = 40, 56
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = bytes(imagecodecs.cms_profile("gray", gamma=2.2))
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a dc:title="Anna"/></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="Box 7"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
 IPTC = b"\x1c\x02\x50\0\x0bA. Nonymous"
 RESOURCES = b"8BIM\x04\x04\0\0\0\0\0\x10" + IPTC
 ARTIST, ORIENTATION, EXPOSURE = 315, 274, 0x829A

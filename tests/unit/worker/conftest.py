@@ -39,6 +39,8 @@ class StubEngine:
         detector=ModelIdentity("stub", "b" * 64),
         device="cpu",
         precision=Precision.FP32,
+        threads=4,
+        instructions="AVX2",
     )
     plan: Plan = Plan(Precision.FP32, batch=4, tile_px=512)
 

@@ -1,7 +1,6 @@
 """Small files that would unfold to much work or memory: what is done for them stays bounded."""
 
 import io
-import re
 import struct
 import subprocess
 import sys
@@ -17,8 +16,6 @@ from jobs.schema import Claim
 from worker.codec import decode, exif, ifd, photoshop, png_metadata, read_header, tiff_reader
 from worker.codec.ifd import Layout
 from worker.codec.limits import Limits
-from worker.codec.photograph import Metadata
-from worker.codec.upright import make_page
 from worker.pipeline import run
 from worker.stages import Stages
 
@@ -114,14 +111,14 @@ def test_a_file_of_too_many_pages_is_too_large(reading):
 # Each took hours; a limit on the processor's time, generous for one go, ends it and the test.
 _SLOW = {
     "profile": "photoshop.read_raw_profile(b' \\n' * 200_000)",
-    "thumbnails": "upright._make_upright(Metadata(xmp=b'<xmp:Thumbnails>' * 200_000), [], None)",
+    "thumbnails": "xmp_packet.change(b'<xmp:Thumbnails>' * 200_000, {}, [], dropped=['a'])",
 }
 
 
 @pytest.mark.parametrize("call", _SLOW.values(), ids=_SLOW)
 def test_texts_that_nearly_match_are_read_in_one_go(call):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_CPU, (60, 60))"
-    imports = "from worker.codec import photoshop, upright\nfrom worker.codec.photograph import *"
+    imports = "from worker.codec import photoshop, xmp_packet"
     subprocess.run([sys.executable, "-c", f"{limit}\n{imports}\n{call}"], check=True)
 
 
@@ -140,21 +137,6 @@ def test_texts_that_nearly_match_are_read_in_one_go(call):
 )
 def test_a_raw_profile_is_read_by_its_lines(text, expected):
     assert photoshop.read_raw_profile(text) == expected
-
-
-@pytest.mark.parametrize(
-    "xmp",
-    [
-        b"a<xmp:Thumbnails>b</xmp:Thumbnails>c<xap:Thumbnails>d</xap:Thumbnails>e",
-        b"a<xmp:Thumbnails>b<xmp:Thumbnails></xmp:Thumbnails>c<xmp:Thumbnails>d",
-        b"a</xmp:Thumbnails>b",
-        b"<xmp:Thumbnails>a</xap:Thumbnails>b",
-    ],
-)
-def test_thumbnails_are_cut_out_of_xmp(xmp):
-    page = make_page(np.zeros((2, 2), np.uint8), Metadata(xmp=xmp), notes=[])
-    expected = re.sub(rb"<(x[am]p):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
-    assert page.metadata.xmp == expected
 
 
 def long_text(text):

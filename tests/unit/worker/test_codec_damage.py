@@ -18,7 +18,8 @@ from jobs.errors import (
     PhotoTruncated,
     PhotoUnsupported,
 )
-from worker.codec import decode, encode
+from tests.unit.worker.whole import encode
+from worker.codec import decode
 from worker.codec.limits import Limits
 
 MAX_PIXELS = 40 * 56 * 2
@@ -167,7 +168,7 @@ def test_a_jpeg_without_its_end_marker_is_truncated():
 def test_a_flipped_bit_in_png_data_is_corrupt():
     data = bytearray(FILES["png"])
     data[data.index(b"IDAT") + 200] ^= 1
-    with pytest.raises(PhotoCorrupt, match="checksum"):
+    with pytest.raises(PhotoCorrupt, match="checksum of a chunk 'IDAT'"):
         read(bytes(data))
 
 
@@ -188,6 +189,15 @@ def test_a_flipped_bit_in_png_data_is_corrupt():
 def test_a_tiff_that_cannot_be_restored_faithfully_is_unsupported_for_a_told_reason(data, reason):
     with pytest.raises(PhotoUnsupported, match=reason):
         read(data)
+
+
+@pytest.mark.parametrize("told", [0, 3])
+def test_a_page_whose_channels_lie_in_no_known_way_is_refused_not_filled_by_chance(told):
+    """tifffile would decode a third of its tiles and return the rest as memory nobody filled."""
+    planes = np.moveaxis(picture(), 2, 0)
+    data = tiff(planes, planarconfig="separate", tile=(16, 32), compression="lzw")
+    with pytest.raises(PhotoCorrupt, match="channels"):
+        read(told_other(data, 284, told))
 
 
 def test_running_out_of_memory_is_no_fault_of_the_file(monkeypatch):

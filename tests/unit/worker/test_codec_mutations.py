@@ -23,7 +23,8 @@ from jobs.errors import (
     PhotoUnsupported,
 )
 from tests.unit.worker.codec_masters import HEIGHT, MASTERS, WIDTH
-from worker.codec import Photograph, decode, encode, ifd, read_header
+from tests.unit.worker.whole import encode
+from worker.codec import Photograph, decode, ifd, read_header
 from worker.codec.limits import Limits
 
 MAX_PIXELS = HEIGHT * WIDTH * 8

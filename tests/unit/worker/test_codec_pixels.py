@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image
 
 from jobs.errors import PhotoUnsupported
-from worker.codec import Container, decode, encode, output_suffix
+from tests.unit.worker.whole import encode
+from worker.codec import Container, decode, output_suffix
 from worker.codec.limits import Limits
 
 MAX_PIXELS = 10_000
@@ -181,5 +182,5 @@ def test_arrays_of_another_shape_or_depth_are_refused():
     wrong = [samples((9, 7, 3), np.uint8)]
     with pytest.raises(ValueError, match="uint8"):
         encode(photograph, wrong, output="same", jpeg_quality=95, software="test")
-    with pytest.raises(ValueError, match="2 arrays"):
+    with pytest.raises(ValueError, match="2 restored pages"):
         encode(photograph, wrong * 2, output="same", jpeg_quality=95, software="test")

@@ -8,7 +8,8 @@ import tifffile
 from PIL import Image
 
 from jobs.errors import PhotoCorrupt, PhotoUnsupported
-from worker.codec import decode, encode, output_suffix
+from tests.unit.worker.whole import encode
+from worker.codec import decode, output_suffix
 from worker.codec.ifd import follow, read_header, unpack
 from worker.codec.limits import Limits
 
@@ -219,3 +220,11 @@ def test_directories_in_a_circle_are_corrupt():
     data[link_at : link_at + 4] = first.to_bytes(4, "little")
     with pytest.raises(PhotoCorrupt, match="circle"):
         read(bytes(data))
+
+
+def test_a_range_told_in_an_unusual_type_of_number_comes_back_with_its_samples():
+    array = np.linspace(0, 500, 40 * 56).reshape(40, 56)
+    data = tiff(array, bigtiff=True, extratags=[(340, 16, 1, 0, True), (341, 16, 1, 500, True)])
+    with reopen(rewrite(data)) as file:
+        np.testing.assert_array_equal(file.pages[0].asarray(), array)
+        assert file.pages[0].tags.valueof(341) == 500

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gpen_engine import CheckpointCorrupt
-from jobs.errors import DestinationUnusable, PhotoUnsupported, SourceMissing
+from jobs.errors import DestinationExists, PhotoUnsupported, SourceMissing
 from jobs.settings import JobSettings
 from producer.options import with_recipe
 from worker import commands
@@ -39,7 +39,7 @@ def master(tmp_path, picture):
 
 def test_one_picture_is_written_with_its_sidecar(restore, master, tmp_path, picture):
     result = restore(master, tmp_path / "out.tif", "--strength", "0.5")
-    assert "1 of 1 faces restored" in result.output
+    assert "1 of 1 finds restored" in result.output
     sidecar = json.loads((tmp_path / "out.tif.json").read_text())
     assert sidecar["recipe"]["strength"] == 0.5
     assert sidecar["master"]["key"] == "in.png"
@@ -51,7 +51,7 @@ def test_one_picture_is_written_with_its_sidecar(restore, master, tmp_path, pict
 @pytest.mark.parametrize("taken", ["out.png", "out.png.json"])
 def test_nothing_is_overwritten(restore, master, tmp_path, bench, taken):
     (tmp_path / taken).write_text("mine")
-    with pytest.raises(DestinationUnusable, match=taken):
+    with pytest.raises(DestinationExists, match=taken):
         restore(master, tmp_path / "out.png")
     assert (tmp_path / taken).read_text() == "mine"
     assert bench.engine.calls == 0

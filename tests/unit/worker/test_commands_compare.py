@@ -1,6 +1,7 @@
 import gc
 import io
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,18 @@ import typer
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from gpen_engine import CheckpointCorrupt, GpenError, OutOfMemory, TermsNotAccepted
-from gpen_engine.faces import Detail, Face, FaceOutcome, Reason, Restoration
-from gpen_engine.weights import GFPGAN_1_4
-from jobs.errors import DestinationUnusable, PhotoUnsupported, SourceMissing
+from gpen_engine import (
+    CheckpointCorrupt,
+    GpenError,
+    OutOfMemory,
+    Restoration,
+    TermsNotAccepted,
+    WeightsMissing,
+    WeightsNotHere,
+)
+from gpen_engine.faces import Detail, Face, FaceOutcome, Reason
+from gpen_engine.weights import GFPGAN_1_4, find_generator, known_by_name, name_of
+from jobs.errors import DestinationExists, PhotoUnsupported, SourceMissing
 from jobs.recipe import Recipe
 from producer import options
 from tests.unit.worker.profiles import ADOBE, rgb_profile
@@ -73,7 +82,12 @@ def engines(monkeypatch):
             raise found
         return found() if isinstance(found, type) else found
 
+    def find(name, *, folder):
+        ours = name in known and known_by_name(name) is None
+        return (Path(name), None) if ours else find_generator(name, folder=folder)
+
     monkeypatch.setattr(commands_compare, "load_engine", load)
+    monkeypatch.setattr(commands_compare, "find_generator", find)
     return known
 
 
@@ -147,10 +161,11 @@ def test_restorers_are_told_what_the_samples_mean(engines):
 
 def test_weights_are_labelled_with_hash_size_and_terms(engines):
     engines["gfpgan-1.4"] = Painter("gfpgan-1.4", 10, sha256=GFPGAN_1_4.sha256)
-    engines["mine.pth"] = Painter("mine.pth", 10)
+    engines["my/mine.pth"] = Painter(name_of("a" * 64), 10)
     _, sheet = gathered(engines)
     notes = ("sha256 e2cd4703ab14f4d0", "512 px · fp32 · cpu")
     assert sheet.columns[1].notes == notes
+    assert [column.name for column in sheet.columns[1:]] == ["gfpgan-1.4", "mine.pth"]
     assert sheet.footer == (f"Terms of gfpgan-1.4: {GFPGAN_1_4.terms}",)
 
 
@@ -213,6 +228,24 @@ def test_when_none_can_be_used_the_first_ones_error_is_raised(compare, engines, 
     with pytest.raises(CheckpointCorrupt, match="not here"):
         compare(master)
     assert not (tmp_path / "wedding-compared.png").exists()
+
+
+def test_a_name_that_nobody_knows_is_refused_before_anything_is_restored(
+    compare, engines, master, tmp_path
+):
+    engines["one"] = Painter("one", 10)
+    with pytest.raises(WeightsMissing, match="bogus"):
+        compare(master, "--restorers", "one,bogus")
+    assert engines["one"].treatments == []
+    assert not (tmp_path / "wedding-compared.png").exists()
+
+
+def test_weights_that_are_known_and_not_here_are_left_out(compare, engines, master, monkeypatch):
+    monkeypatch.setenv("GPEN_WEIGHTS_DIR", str(master.parent))
+    engines |= {"one": Painter("one", 10), "gpen-bfr-512": WeightsNotHere("fetch it")}
+    result = compare(master)
+    assert result.output.splitlines()[0] == "gpen-bfr-512 is left out: fetch it [weights.not_here]"
+    assert result.exit_code == 0
 
 
 def test_one_network_at_a_time_is_in_memory(engines):
@@ -310,7 +343,7 @@ def test_a_picture_without_faces_is_said_so_and_makes_no_sheet(compare, engines,
 def test_nothing_is_overwritten(compare, engines, master, tmp_path):
     engines["one"] = Painter("one", 10)
     (tmp_path / "sheet.png").write_text("mine")
-    with pytest.raises(DestinationUnusable, match=r"sheet\.png exists"):
+    with pytest.raises(DestinationExists, match=r"sheet\.png exists"):
         compare(master, "--out", tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_text() == "mine"
     assert not engines["one"].treatments

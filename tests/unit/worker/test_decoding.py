@@ -1,8 +1,11 @@
 """Decoding in a child: the same photographs come back, and whatever goes wrong costs one photo."""
 
 import dataclasses
+import io
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from jobs.errors import (
     DecoderUnavailable,
@@ -20,18 +24,23 @@ from jobs.errors import (
     PhotoEmpty,
     PhotoTooLarge,
     PhotoUnsupported,
+    ScratchFull,
 )
 from tests.unit.worker.codec_masters import MASTERS, photo, pillow
 from worker.codec import Limits, decode
 from worker.decoding import Budget, Decoder, wire
+from worker.decoding.arena import Arena
+from worker.decoding.channel import Channel, ChannelError
+from worker.scratch import Scratch
 
 LIMITS = Limits(100_000_000)
 CORPUS = Path(__file__).parents[4] / "shared/corpus/malformed"
+MIB = 1 << 20
 FAKES = '''
-import ctypes, os, resource, sys, time
+import ctypes, errno, os, resource, sys, time
 from worker import codec
 
-def decode(data, *, limits):
+def decode(data, *, limits, space):
     """Do what the file says; else decode it."""
     word = bytes(data[:20])
     if word.startswith(b"segfault"):
@@ -60,7 +69,14 @@ def decode(data, *, limits):
         return Photograph(Container.PNG, (Page(numpy.zeros((2, 2, 4), "f8"), False),))
     if word.startswith(b"tell"):
         raise codec.decode.__globals__["PhotoCorrupt"](" ".join(sorted(os.environ)))
-    return codec.decode(data, limits=limits)
+    return codec.decode(data, limits=limits, space=space)
+
+def decode_on_a_full_disk(data, *, limits, space):
+    os.posix_fallocate = no_room
+    return codec.decode(data, limits=limits, space=space)
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 '''
 
 
@@ -209,10 +225,102 @@ def test_every_malformed_file_ends_within_30_s_and_a_gibibyte():
 def test_a_bomb_that_passes_every_header_check_runs_into_the_limit_of_memory():
     data = (CORPUS / "bomb_real_30000x30000_1bit.png").read_bytes()
     limits = Limits(max_pixels=10**9, max_ratio=10**6)
-    with Decoder(Budget(30, 1 << 30)) as decoder:
+    with Decoder(Budget(30, 1 << 29)) as decoder:
         with pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"):
             decoder(data, limits=limits)
         assert decoder(png(), limits=LIMITS).pages
+
+
+def tiff(pages, shape, **options):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for number in range(pages):
+            pixels = np.full(shape, number, np.uint8)
+            writer.write(pixels, photometric="rgb", metadata=None, **options)
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("shape", [(8, 8, 3), (800, 800, 3)], ids=["small", "large"])
+def test_a_full_disk_is_no_photos_fault(tmp_path, shape):
+    scratch, function = Scratch(tmp_path, memory_bytes=0), "fake_codecs:decode_on_a_full_disk"
+    with (
+        Decoder(Budget(60, 1 << 30), scratch=scratch, function=function) as decoder,
+        pytest.raises(ScratchFull, match=r"GPEN_SCRATCH.*No space left"),
+    ):
+        decoder(tiff(1, shape), limits=LIMITS)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 128 * MIB])
+@pytest.mark.parametrize("budget_bytes", [28 * MIB, 45 * MIB, 58 * MIB])
+def test_a_picture_beyond_the_budget_is_too_large_whatever_says_so(
+    tmp_path, budget_bytes, memory_bytes
+):
+    # On its way there are the limits of address space, of files and of threads.
+    turned = tiff(1, (3000, 3333, 3), extratags=[(274, "H", 1, 6, True)])
+    with (
+        Decoder(
+            Budget(60, budget_bytes), scratch=Scratch(tmp_path, memory_bytes=memory_bytes)
+        ) as decoder,
+        pytest.raises(PhotoTooLarge, match="GPEN_DECODE_MEMORY"),
+    ):
+        decoder(turned, limits=LIMITS)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 128 * MIB])
+def test_a_file_may_have_more_large_pages_than_few_files(tmp_path, memory_bytes):
+    scratch = Scratch(tmp_path, memory_bytes=memory_bytes)
+    with Decoder(Budget(60, 2 << 30), scratch=scratch) as decoder:
+        photograph = decoder(tiff(70, (600, 600, 3)), limits=LIMITS)
+    assert [page.pixels[-1, -1, 0] for page in photograph.pages] == list(range(70))
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_too_many_maps_are_no_photos_fault(tmp_path):
+    with Scratch(tmp_path).disk_file() as disk:
+        arena = Arena(-1, disk.fileno(), memory_bytes=0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 10, hard))
+        try:
+            with pytest.raises(ScratchFull, match="Too many open files"):
+                _ = [arena.empty((MIB,), np.uint8) for _ in range(20)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def channels():
+    ours, theirs = (Channel(end) for end in socket.socketpair())
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_files_that_a_child_sends_are_not_kept(channels):
+    ours, theirs = channels
+    before = open_files()
+    theirs.send("a word", (0, 0, 0))
+    assert ours.receive(5) == "a word"
+    assert open_files() == before
+
+
+def test_files_of_a_message_that_breaks_off_are_closed(channels):
+    ours, theirs = channels
+    before = open_files()
+    theirs.send("a word", (0, 0, 0))
+    _, fds = ours.receive_with_fds()
+    assert open_files() == before + 3
+    for fd in fds:
+        os.close(fd)
+
+    socket.send_fds(theirs._end, [b"\0\0\0\2{"], [0, 0, 0])
+    theirs._end.shutdown(socket.SHUT_WR)
+    with pytest.raises(ChannelError):
+        ours.receive_with_fds()
+    assert open_files() == before
 
 
 @pytest.mark.parametrize(("seconds", "memory"), [(0, 1), (-1, 1), (1, 0), (float("nan"), 1)])
@@ -221,7 +329,16 @@ def test_no_part_of_a_budget_can_be_off(seconds, memory):
         Budget(seconds, memory)
 
 
-HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
+@pytest.fixture(scope="module")
+def honest():
+    """What a child says of a photograph, and the blocks that it filled."""
+    memory, disk = os.memfd_create("memory"), os.memfd_create("disk")
+    arena = Arena(memory, disk, memory_bytes=1 << 30)
+    message = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS), arena)
+    size = os.fstat(memory).st_size
+    os.close(memory)
+    os.close(disk)
+    return message, (memoryview(bytearray(size)), memoryview(b""))
 
 
 @pytest.mark.parametrize(
@@ -232,35 +349,37 @@ HONEST = wire.pack(decode(MASTERS["jpeg rgb"](), limits=LIMITS))
         lambda _: ["Popen", "sh"],
         lambda message: message[:-1],
         lambda message: [*message, 1],
-        lambda message: replaced(message, "array", [["array", -1, "|u1", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 10**9, "|u1", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|O", 40, 56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40, 56]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40]]),
+        lambda message: replaced(message, "array", [["array", 0, -1, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 10**9, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|O", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40, 56]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40]]),
         lambda message: replaced(message, "tuple", [["tuple"]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", -40, -56, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 10**30, 1, 3]]),
-        lambda message: replaced(message, "array", [["array", 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", -40, -56, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 10**30, 1, 3]]),
+        lambda message: replaced(message, "array", [["array", 0, 0, "|u1", 40.0, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 1, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", 2, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", -1, 0, "|u1", 40, 56, 3]]),
+        lambda message: replaced(message, "array", [["array", True, 0, "|u1", 40, 56, 3]]),
         lambda message: replaced(message, "array", ["pixels"]),
         lambda message: replaced(message, "enum", [["enum", "psd"]]),
         lambda message: replaced(message, "fraction", [["fraction", 1, 0]]),
-        lambda message: replaced(message, "bytes", [["bytes", 0, 10**12]]),
+        lambda message: replaced(message, "bytes", [["bytes", 0, 0, 10**12]]),
         lambda message: replaced(message, "Page", []),
     ],
 )
-def test_what_a_child_says_is_checked_like_a_file(change):
-    message, packing = HONEST
-    block = memoryview(bytearray(packing.size_bytes))
+def test_what_a_child_says_is_checked_like_a_file(honest, change):
+    message, block = honest
     assert wire.unpack(message, block, LIMITS).pages
 
     with pytest.raises(wire.WireError):
         wire.unpack(change(message), block, LIMITS)
 
 
-def test_more_pixels_than_were_allowed_are_not_taken():
-    message, packing = HONEST
+def test_more_pixels_than_were_allowed_are_not_taken(honest):
     with pytest.raises(wire.WireError, match="limit"):
-        wire.unpack(message, memoryview(bytearray(packing.size_bytes)), Limits(40 * 56 - 1))
+        wire.unpack(*honest, Limits(40 * 56 - 1))
 
 
 def replaced(message, tag, other):

@@ -8,11 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.errors import DatabaseUnavailable, DestinationUnusable, JobUnknown
+from jobs.home import Home
 from jobs.ledger import Ledger
 from jobs.migrate import migrate
 from jobs.testing import FakeClock, sqlite_ledger
 from producer.exits import ExitCode, code_for_error
-from producer.home import Home
 from tests.unit.worker.export_album import album_in, validated_by_others
 from worker import commands_export
 from worker.export.errors import BagInvalid, DeliveryMismatch

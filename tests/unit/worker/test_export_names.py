@@ -42,3 +42,11 @@ def test_no_two_keys_share_a_name(keys):
     given_names = [names.name(key) for key in keys]
     assert len({name.casefold() for name in given_names}) == len(keys)
     assert not any(char in name for name in given_names for char in "%\x85\u2028\u2029\r\n")
+
+
+@pytest.mark.parametrize("part", ["a" * 900, "\u00fc" * 400 + ".tif", "." + "b" * 600])
+def test_no_part_of_a_name_is_longer_than_file_systems_take(part):
+    for key in (part, f"{part}/{part}.tif"):
+        name = Names().name(key)
+        assert all(len(f"{one}.premis.xml".encode()) <= 255 for one in name.split("/"))
+        assert name.endswith(".tif") is key.endswith(".tif")

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import re
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from worker.codec import decode
 from worker.codec.limits import Limits
 from worker.export.errors import BagInvalid, DeliveryMismatch
 from worker.pipeline import run
+from worker.scratch import Scratch
 from worker.stages import Stages
 
 UNUSUAL = [
@@ -72,6 +74,23 @@ def sealed(album, **changes):
 
 def assert_nothing_is_left(album):
     assert [path.name for path in album.folder.glob("bag*")] == []
+
+
+def test_a_large_file_is_never_held_in_memory(album, tmp_path):
+    large = PNG + bytes(100 << 20)
+    album.deliver("a.tif", derivative=large, master=large)
+    del large
+    scratch = Scratch(tmp_path, memory_bytes=1 << 20)
+    tracemalloc.start()
+    try:
+        album.pack(with_masters=True, check=False, scratch=scratch)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10 << 20
+    sizes = {name: (album.target / "data" / name).stat().st_size for name in album.files()}
+    large_files = [name for name, size_bytes in sizes.items() if size_bytes > 100 << 20]
+    assert sorted(name.split("/")[0] for name in large_files) == ["derivatives", "masters"]
 
 
 def test_a_bag_has_derivatives_sidecars_and_premis_byte_for_byte(album):
@@ -210,6 +229,24 @@ def test_names_that_are_one_on_other_systems_stay_apart(album):
     assert sorted(packed) == sorted(PNG + key.encode() for key in keys)
 
 
+def test_a_name_too_long_for_a_folder_stops_no_export(tmp_path, ledger):
+    album = Album(tmp_path, ledger, MemoryStore(), MemoryStore())
+    long = ["\u00fc" * 400 + f"/{'a' * 60}{number}.tif" for number in range(2)]
+    longer = ["b" * 850 + f"{number}.tif" for number in range(2)]
+    for delivered, failed in (long, longer):
+        album.deliver(delivered)
+        album.fail(failed)
+    contents = album.pack(with_masters=True)
+
+    assert (contents.delivered, contents.failed) == (2, 2)
+    assert validated_by_others(album.target).returncode == 0
+    documents = map(etree.parse, (album.target / "data/metadata/premis").rglob("*.xml"))
+    names = {one.findtext("p:object/p:originalName", None, PREMIS) for one in documents}
+    assert names == {*long, *longer}
+    assert {row["key"] for row in rows(album, "failures.csv")} == {long[1], longer[1]}
+    assert all(name.endswith(".tif") for name in album.files() if name.startswith("masters/"))
+
+
 def test_failed_photos_are_listed_with_their_reasons(album):
     album.deliver("a.tif")
     album.fail('b, "b".tif', code="photo.truncated", message="it ends\nearly")
@@ -305,9 +342,9 @@ def test_a_sidecar_about_another_photo_stops_the_export(album):
 
 def test_a_sidecar_of_a_version_that_is_not_known_stops_the_export(album):
     album.wait("a.tif")
-    album.finish("a.tif", PNG, sealed(album, schema_version=3, faces="otherwise"))
+    album.finish("a.tif", PNG, sealed(album, schema_version=4, faces="otherwise"))
 
-    with pytest.raises(OutputDamaged, match=r"'a\.tif' has schema_version 3, and .* up to 2"):
+    with pytest.raises(OutputDamaged, match=r"'a\.tif' has schema_version 4, and .* up to 3"):
         album.pack()
     assert_nothing_is_left(album)
 
@@ -401,25 +438,25 @@ def test_a_bag_stays_out_of_the_jobs_own_folders(album, place):
 def test_an_interrupted_export_leaves_nothing(album):
     album.deliver("a.tif")
 
-    def interrupt(_photos):
+    def interrupt():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        album.pack(progress=interrupt)
+        album.pack(on_photo=interrupt)
     assert_nothing_is_left(album)
 
 
 def test_a_disk_that_writes_something_else_is_found_out(album):
     album.deliver("a.tif")
 
-    def damage(_photos):
+    def damage():
         (path,) = album.folder.glob("bag.part/data/derivatives/*.png")
         path.write_bytes(PNG[::-1])
 
     with pytest.raises(BagInvalid, match=r"a\.restored"):
-        album.pack(progress=damage)
+        album.pack(on_photo=damage)
     assert_nothing_is_left(album)
-    album.pack(progress=damage, check=False)
+    album.pack(on_photo=damage, check=False)
     assert validated_by_others(album.target).returncode != 0
 
 

@@ -1,12 +1,19 @@
 import hashlib
 import io
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.errors import OutputConflict, PhotoMissing, PhotoTooLarge, WeightsUnavailable
+from jobs.errors import (
+    OutputConflict,
+    OutputDamaged,
+    PhotoMissing,
+    PhotoTooLarge,
+    WeightsUnavailable,
+)
 from jobs.recipe import Recipe
 from jobs.schema import Claim, Job
 from tests.unit.worker.profiles import ADOBE, rgb_profile
@@ -67,7 +74,7 @@ def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
     outcome = work(bench, claim_of(bench, "a.png"))
     sidecar = json.loads(bench.derivatives.objects[outcome.sidecar_key])
     derivative = bench.derivatives.objects[outcome.derivative_key]
-    assert sidecar["schema_version"] == 2
+    assert sidecar["schema_version"] == 3
     assert sidecar["master"]["key"] == "a.png"
     assert sidecar["master"]["sha256"] == hashlib.sha256(picture).hexdigest()
     assert sidecar["derivative"]["sha256"] == hashlib.sha256(derivative).hexdigest()
@@ -76,6 +83,10 @@ def test_the_sidecar_tells_master_recipe_engine_and_every_face(bench, picture):
     assert sidecar["engine"]["weights_sha256"] == "a" * 64
     assert sidecar["engine"]["detector_sha256"] == "b" * 64
     assert (sidecar["device"], sidecar["precision"]) == ("cpu", "fp32")
+    environment = sidecar["environment"]
+    assert (environment["threads"], environment["instructions"]) == (4, "AVX2")
+    assert environment["versions"]["torch"] == version("torch")
+    assert environment["versions"].keys() >= {"numpy", "imagecodecs", "pillow", "tifffile"}
     face = sidecar["faces"][0]
     assert face["box"] == [5.0, 7.0, 19.0, 23.0]
     assert face["score"] == 0.97
@@ -118,7 +129,7 @@ def test_another_recipe_at_the_same_destination_is_a_conflict_and_changes_nothin
     bench.masters.objects["a.png"] = picture
     work(bench, claim_of(bench, "a.png"))
     stored = dict(bench.derivatives.objects)
-    with pytest.raises(OutputConflict):
+    with pytest.raises(OutputConflict, match=r"a\.restored\.png .* with another recipe_hash$"):
         work(bench, claim_of(bench, "a.png", recipe=Recipe(strength=0.5)))
     assert bench.derivatives.objects == stored
 
@@ -173,6 +184,23 @@ def test_a_sidecar_whose_derivative_is_gone_is_a_conflict(bench, picture):
         work(bench, claim_of(bench, "a.png"))
 
 
+def test_a_derivative_that_was_cut_is_not_taken_for_delivered(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    bench.derivatives.objects[outcome.derivative_key] = b"cut"
+    with pytest.raises(OutputConflict, match="derivative it tells of"):
+        work(bench, claim_of(bench, "a.png"))
+
+
+def test_the_sidecar_of_another_photo_is_not_taken_for_this_ones(bench, picture):
+    bench.masters.objects |= {"a.png": picture, "b.png": picture}
+    outcome = work(bench, claim_of(bench, "b.png"))
+    objects = bench.derivatives.objects
+    objects["a.restored.png.json"] = objects[outcome.sidecar_key]
+    with pytest.raises(OutputConflict, match=r"a\.\S+json is the sidecar of b\.restored\.png"):
+        work(bench, claim_of(bench, "a.png"))
+
+
 def test_a_file_with_too_many_bytes_is_never_read(bench, monkeypatch):
     bench.masters.objects["a.png"] = bytes(1001)
     monkeypatch.setattr(bench.masters, "get", None)
@@ -180,11 +208,34 @@ def test_a_file_with_too_many_bytes_is_never_read(bench, monkeypatch):
         work(bench, claim_of(bench, "a.png"), limits=Limits(max_bytes=1000))
 
 
-def test_a_sidecar_that_cannot_be_read_is_a_conflict(bench, picture):
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda _sidecar: b"[1, 2", "is no JSON"),
+        (lambda sidecar: sidecar.replace(b'"attempt": 1', b'"attempt": 5'), "is broken"),
+    ],
+)
+def test_a_damaged_sidecar_is_called_so_and_not_believed(bench, picture, change, what):
     bench.masters.objects["a.png"] = picture
-    bench.derivatives.objects["a.restored.png.json"] = b"[1, 2"
-    with pytest.raises(OutputConflict):
+    outcome = work(bench, claim_of(bench, "a.png"))
+    objects = bench.derivatives.objects
+    objects[outcome.sidecar_key] = change(objects[outcome.sidecar_key])
+    with pytest.raises(OutputDamaged, match=rf"a\.restored\.png\.json .*{what}") as caught:
         work(bench, claim_of(bench, "a.png"))
+    assert "remove it and a.restored.png to have both made again" in str(caught.value)
+
+
+def test_a_derivative_without_sidecar_that_is_made_otherwise_now_is_named(bench, picture):
+    bench.masters.objects["a.png"] = picture
+    outcome = work(bench, claim_of(bench, "a.png"))
+    del bench.derivatives.objects[outcome.sidecar_key]
+    orphan = bench.derivatives.objects[outcome.derivative_key] + b"\0"
+    bench.derivatives.objects[outcome.derivative_key] = orphan
+    with pytest.raises(OutputConflict, match=r"a\.restored\.png in \S+ has no sidecar") as caught:
+        work(bench, claim_of(bench, "a.png", attempt=2))
+    assert "threads" in str(caught.value)
+    assert "remove it, then retry" in str(caught.value)
+    assert bench.derivatives.objects == {outcome.derivative_key: orphan}
 
 
 def test_a_missing_master_is_named(bench):
@@ -257,3 +308,20 @@ def test_a_profile_that_cannot_be_used_is_in_the_notes(bench):
     sidecar = sidecar_of(bench, "a.png")
     assert sidecar["pages"][0]["colour"] == "srgb"
     assert any("ICC profile couldn't be used" in note for note in sidecar["notes"])
+
+
+@pytest.mark.parametrize("background", [0, 1])
+def test_a_halftone_of_black_and_white_is_left_as_it_is(bench, background):
+    bits = np.random.default_rng(1).integers(0, 2, (40, 30), np.uint8).astype(bool)
+    out = io.BytesIO()
+    Image.fromarray(bits).save(out, "TIFF", compression="group4")
+    bench.masters.objects["a.tif"] = out.getvalue()
+    recipe = Recipe(background_scale=background)
+    outcome = work(bench, claim_of(bench, "a.tif", recipe=recipe))
+    sidecar = json.loads(bench.derivatives.objects[outcome.sidecar_key])
+    notes = [note for note in sidecar["notes"] if "black and white" in note]
+    after = pixels_of(bench.derivatives.objects[outcome.derivative_key])
+    assert bench.engine.calls == background
+    assert len(notes) == 1 - background
+    assert (after.dtype == bool) == (not background)
+    assert background or (after == bits).all()

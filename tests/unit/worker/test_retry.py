@@ -33,8 +33,9 @@ def test_what_will_not_pass_fails_at_once(error):
 
 @pytest.mark.parametrize("error", [CheckpointCorrupt("c"), DeviceError("d"), StoreFull("f")])
 def test_bad_weights_a_missing_device_and_a_full_disk_stop_the_worker_at_any_attempt(error):
-    assert isinstance(decide(error, 1, max_attempts=3), Stop)
-    assert isinstance(decide(error, 3, max_attempts=3), Stop)
+    stop = Stop(error.code, str(error), error.advice)
+    assert decide(error, 1, max_attempts=3) == stop
+    assert decide(error, 3, max_attempts=3) == stop
 
 
 def test_a_lost_claim_is_nobodys_failure():

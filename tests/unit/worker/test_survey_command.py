@@ -114,11 +114,19 @@ def test_a_sound_folder_is_told_and_ends_with_0(plan, source):
 
 def test_what_would_fail_is_told_with_code_and_advice_and_ends_with_3(plan, source):
     result = plan(source(FILES | BROKEN), "--measure", 0)
-    assert result.exit_code == exits.SOME_FAILED == ExitCode.SOME_FAILED
+    assert result.exit_code == exits.NOT_ALL_FINE == ExitCode.SOME_FAILED
     told = words(result)
     for part in ("photo.empty 1 empty.jpg", "photo.unsupported 1 page.jpg", "photo.truncated 1"):
         assert part in told
     assert "Copy the master again from its source" in told
+
+
+def test_of_each_fault_one_message_says_what_is_wrong_or_too_large(plan, source, monkeypatch):
+    monkeypatch.setenv("GPEN_MAX_MEGAPIXELS", "0.001")
+    result = plan(source({"a.png": image(1), "b.png": image(2)}), "--measure", 0)
+    told = words(result)
+    assert "photo.too_large 2 a.png, b.png the first: " in told
+    assert "GPEN_MAX_MEGAPIXELS" in told
 
 
 def test_where_nothing_could_be_delivered_it_ends_with_4(plan, source, bench):

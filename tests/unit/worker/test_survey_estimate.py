@@ -11,7 +11,8 @@ from PIL import Image
 
 from jobs.errors import PhotoUnsupported
 from jobs.recipe import Recipe
-from worker.codec import decode, encode, read_header
+from tests.unit.worker.whole import encode
+from worker.codec import decode, read_header
 from worker.codec.limits import Limits
 from worker.survey.estimate import expected_bytes
 

@@ -6,7 +6,7 @@ from celery.exceptions import Reject
 from celery.worker import state
 
 from gpen_engine import CheckpointCorrupt
-from jobs.errors import ClaimLost, DatabaseUnavailable, StoreUnavailable
+from jobs.errors import ClaimLost, DatabaseUnavailable, StoreFull, StoreUnavailable
 from jobs.schema import Claim, PhotoState
 from worker.tasks import handle, register
 
@@ -137,6 +137,28 @@ def test_a_database_that_is_away_sends_the_message_back(bench, monkeypatch):
     with pytest.raises(Reject) as refusal:
         task(message(1))
     assert refusal.value.requeue is True
+
+
+def test_a_ledger_without_room_stops_the_worker_and_sends_the_message_back(bench, monkeypatch):
+    def full(*_args, **_more):
+        raise StoreFull("no room")
+
+    monkeypatch.setattr(bench.runtime.ledger, "claim", full)
+    task = register(Celery(set_as_current=False), bench.runtime)
+    with pytest.raises(Reject) as refusal:
+        task(message(1))
+    assert refusal.value.requeue is True
+    assert state.should_stop == 5
+
+
+def test_a_worker_that_was_told_to_stop_begins_no_other_photo(bench, picture, monkeypatch):
+    ids = bench.submit({"a.png": picture})
+    monkeypatch.setattr(state, "should_stop", 0)
+    task = register(Celery(set_as_current=False), bench.runtime)
+    with pytest.raises(Reject) as refusal:
+        task(message(ids["a.png"]))
+    assert refusal.value.requeue is True
+    assert only_photo(bench).state is PhotoState.PENDING
 
 
 def test_the_sidecar_names_worker_and_attempt(bench, picture):

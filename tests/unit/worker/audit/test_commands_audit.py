@@ -19,7 +19,7 @@ from producer.exits import code_for_error
 from producer.options import with_recipe
 from tests.unit.worker.audit.archive import RESTORED, PageEngine, found, scan
 from worker import commands, commands_audit
-from worker.exits import FINDINGS
+from worker.exits import NOT_ALL_FINE
 
 
 @pytest.fixture
@@ -47,6 +47,15 @@ def call(engine, monkeypatch):
 
     call.loaded = loaded
     return call
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch):
+    """Numbers of threads that were asked for; there are 2 before."""
+    asked = []
+    monkeypatch.setattr(commands_audit, "use_threads", asked.append)
+    monkeypatch.setattr(commands_audit, "threads_of", lambda _device: asked[-1] if asked else 2)
+    return asked
 
 
 @pytest.fixture
@@ -86,10 +95,16 @@ def test_findings_are_named_and_end_with_their_exit_code(call, places):
     sidecar = derivatives / "a.restored.png.json"
     sidecar.write_bytes(sidecar.read_bytes().replace(b'"attempt": 1', b'"attempt": 3'))
     result = call("verify", derivatives, "--masters", masters)
-    assert result.exit_code == FINDINGS == 3
+    assert result.exit_code == NOT_ALL_FINE == 3
     assert re.search(r"a\.restored\.png +seal +the seal is broken", result.output)
     assert re.search(r"a\.restored\.png +master +the master has other bytes", result.output)
     assert "1 photo: 1 with findings." in result.output
+
+
+def test_a_derivative_for_its_folder_is_refused_saying_what_is_wanted(call, places):
+    _, derivatives = places
+    with pytest.raises(SourceMissing, match="give the folder"):
+        call("verify", derivatives / "a.restored.png")
 
 
 def test_nothing_is_written(call, places):
@@ -105,7 +120,7 @@ def test_programs_get_json(call, places):
     damage(masters / "a.png")
     result = call("verify", derivatives, "--masters", masters, "--json", "--quick")
     told = json.loads(result.output)
-    assert result.exit_code == FINDINGS
+    assert result.exit_code == NOT_ALL_FINE
     assert (told["schema_version"], told["photos"]) == (1, 1)
     assert told["checks"]["seal"] == {
         "fine": 1, "wrong": 0, "not checked": 0, "not applicable": 0,
@@ -131,7 +146,7 @@ def test_a_name_cannot_steer_the_terminal(call, places):
             derivatives / f"\x1b[31mred.restored.png{suffix}"
         )
     result = call("verify", derivatives)
-    assert result.exit_code == FINDINGS
+    assert result.exit_code == NOT_ALL_FINE
     assert "\x1b" not in result.output
 
 
@@ -147,10 +162,20 @@ def test_the_same_bytes_are_identical(call, places):
     assert "a.restored.png: identical, byte for byte" in result.output
 
 
+def test_a_damaged_derivative_is_told_though_its_like_can_be_made_again(call, places):
+    derivative = places[1] / "a.restored.png"
+    data = bytearray(derivative.read_bytes())
+    data[len(data) // 2] ^= 1
+    derivative.write_bytes(data)
+    result = reproduce(call, places)
+    assert result.exit_code == NOT_ALL_FINE
+    assert "a.restored.png itself is gone or damaged" in result.output
+
+
 def test_other_bytes_differ_and_then_and_now_are_told(call, places, engine):
     engine.pages = [[found((4, 6, 20, 23))]]
     result = reproduce(call, places)
-    assert result.exit_code == FINDINGS
+    assert result.exit_code == NOT_ALL_FINE
     assert "a.restored.png: differs" in result.output
     assert re.search(r"then: gpen-archive \S+ on cpu in fp32", result.output)
     assert re.search(r"now: +gpen-archive \S+ on cpu in fp32", result.output)
@@ -159,7 +184,10 @@ def test_other_bytes_differ_and_then_and_now_are_told(call, places, engine):
 
 def test_a_derivative_that_is_gone_is_made_again_without_comparing_samples(call, places, engine):
     (places[1] / "a.restored.png").unlink()
-    assert reproduce(call, places).exit_code == 0
+    result = reproduce(call, places)
+    assert result.exit_code == NOT_ALL_FINE
+    assert "identical, byte for byte" in result.output
+    assert "a.restored.png itself is gone or damaged" in result.output
     engine.pages = [[]]
     result = reproduce(call, places)
     assert "gone or damaged" in result.output
@@ -184,6 +212,28 @@ def test_the_engine_is_asked_for_as_recorded_and_without_kept_faces(
     settings = call.loaded[-1]
     assert (settings.weights, settings.device, settings.precision) == ("mine.pth", "cpu", "fp32")
     assert settings.face_cache is None
+
+
+def test_the_work_is_shared_among_as_many_threads_as_then(call, places, shared):
+    result = reproduce(call, places, "--device", "cpu")
+    assert shared == [4]
+    assert "Threads: 4, as recorded; here it would be 2." in result.stderr
+    reproduce(call, places, "--device", "cpu")
+    assert shared == [4]
+
+
+def test_the_likely_reason_for_other_bytes_is_told(call, places, engine, monkeypatch):
+    engine.pages = [[]]
+    assert "reason" not in reproduce(call, places).output
+    record = commands_audit.read_sealed((places[1] / "a.restored.png.json").read_bytes())
+    old = record.environment.model_copy(update={"versions": {"torch": "1.0"}})
+    for environment, said in (
+        (old, "the likely reason: torch 1.0 then, 2."),
+        (None, "threads and versions weren't recorded then"),
+    ):
+        other = record.model_copy(update={"environment": environment})
+        monkeypatch.setattr(commands_audit, "read_sealed", lambda _data, other=other: other)
+        assert said in reproduce(call, places).output
 
 
 def test_another_class_of_device_has_its_own_precision(call, places, monkeypatch):
@@ -244,3 +294,11 @@ def test_a_sidecar_in_the_folder_at_hand_needs_no_path(call, places, monkeypatch
     monkeypatch.chdir(places[1])
     result = call("reproduce", "a.restored.png.json", "--masters", places[0], "--weights", "x")
     assert result.exit_code == 0
+
+
+def test_masters_in_another_folder_are_suspected_once(call, places, tmp_path):
+    masters, derivatives = places
+    (tmp_path / "elsewhere").mkdir()
+    hint = "does --masters name the job's own source?"
+    assert hint in call("verify", derivatives, "--masters", tmp_path / "elsewhere").output
+    assert hint not in call("verify", derivatives, "--masters", masters).output

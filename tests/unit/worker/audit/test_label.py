@@ -25,10 +25,10 @@ from tests.unit.worker.audit.archive import (
     scan,
     tiff,
 )
-from worker.codec import decode
+from worker.codec import decode, sha256_of
 from worker.codec.limits import Limits
-from worker.label import COMPOSITE, JPEG_PACKET_BYTES, Label, labelled
-from worker.provenance import sha256_of, software
+from worker.label import COMPOSITE, Label, labelled
+from worker.provenance import software
 from worker.xmp import MAX_PACKET_BYTES
 
 NAMES = {
@@ -301,12 +301,18 @@ def test_an_endless_packet_is_left_out():
     assert len(written) < 4000
 
 
-def test_a_packet_too_long_for_a_jpeg_leaves_the_label_there(archive):
-    master = with_xmp("PNG", MASTER.replace(b"Box 7", b"x" * JPEG_PACKET_BYTES))
+def test_a_packet_too_long_for_a_segment_of_a_jpeg_leaves_the_label_in_its_main_part(archive):
+    words = b"x" * 70_000
+    master = with_xmp("PNG", MASTER.replace(b"Box 7", words))
     key = archive.deliver("a.png", master, [RESTORED], recipe=Recipe(output="jpeg"))
-    (packet,) = read_back(archive.derivative(key))
+    data = archive.derivative(key)
+    main = data[data.index(b"<x:xmpmeta") : data.index(b"</x:xmpmeta>")]
+    assert COMPOSITE.encode() in main
+    assert words not in main
+    (packet,) = read_back(data)
     assert one(packet, "ext:DigitalSourceType") == COMPOSITE
-    assert any("too long" in note for note in json.loads(archive.sidecar(key))["notes"])
+    assert words in decode(data, limits=Limits(10_000)).pages[0].metadata.xmp
+    assert not any("too long" in note for note in json.loads(archive.sidecar(key))["notes"])
 
 
 def test_a_derivative_that_is_restored_again_has_one_label(archive):

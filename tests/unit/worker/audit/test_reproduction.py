@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from tests.unit.worker.audit.archive import (
     scan,
     tiff,
 )
+from tests.unit.worker.whole import encode
 from worker.audit.record import read, read_sealed
-from worker.codec import decode, encode
+from worker.audit.seal import BLANK, seal
+from worker.codec import decode
 from worker.codec.limits import Limits
 from worker.reproduction import describe_difference, reproduce, weights_of
 
@@ -122,6 +125,50 @@ def test_another_engine_is_said_to_be_one(archive):
     )
     made = again(archive, key, engine=PageEngine([[RESTORED]], identity=other))
     assert made.changed == ("detector_sha256", "parser_sha256")
+
+
+def test_weights_may_lie_in_a_file_of_any_name(archive):
+    then, now = (replace(IDENTITY, weights=name) for name in ("old name.pth", "own-aaaaaaaa"))
+    engine, recipe = PageEngine([[RESTORED]], identity=then), Recipe(weights="a" * 64)
+    key = archive.deliver("a.png", scan(), engine=engine, recipe=recipe)
+    assert b"old name.pth" in archive.derivative(key)
+    assert again(archive, key, engine=PageEngine([[RESTORED]], identity=now)).identical
+
+
+def test_a_background_network_may_have_got_a_name_since(archive):
+    recipe = Recipe(background_scale=1)
+    then = replace(IDENTITY, background=ModelIdentity("old scenery.pth", "c" * 64))
+    engine = PageEngine([[RESTORED]], identity=then)
+    key = archive.deliver("a.png", scan(), engine=engine, recipe=recipe)
+    assert b"old scenery.pth" in archive.derivative(key)
+    assert again(archive, key, [RESTORED]).identical
+
+
+def test_a_sidecar_of_version_2_is_reproduced_too(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    content = json.loads(archive.sidecar(key)) | {"schema_version": 2, "seal": BLANK}
+    del content["environment"]
+    old = seal((json.dumps(content, indent=2) + "\n").encode())
+    made = again(archive, key, [RESTORED], record=read_sealed(old))
+    assert made.identical
+    assert made.likely is None
+
+
+def test_what_else_may_have_moved_bits_is_told(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+    environment = json.loads(archive.sidecar(key))["environment"]
+    assert again(archive, key, [RESTORED]).likely == ()
+    versions = environment["versions"] | {"torch": "1.0", "gone": "1"}
+    old = environment | {"threads": 64, "instructions": "AVX512", "versions": versions}
+    record = record_with(archive, key, environment=old)
+    assert again(archive, key, [RESTORED], record=record).likely == (
+        "threads 64 then, 4 now",
+        "instructions AVX512 then, AVX2 now",
+        f"torch 1.0 then, {version('torch')} now",
+    )
+    on_a_card = replace(IDENTITY, device="cuda:0", threads=None, instructions=None)
+    engine = PageEngine([[RESTORED]], identity=on_a_card)
+    assert again(archive, key, engine=engine).likely == ()
 
 
 def test_points_that_were_left_are_left_again(archive):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,8 +13,8 @@ from gpen_engine import Detail, Reason
 from gpen_engine.precision import Precision
 from jobs import recipe
 from jobs.recipe import Recipe
-from tests.unit.worker.audit.archive import RESTORED, PageEngine, scan
-from worker.audit.record import SCHEMA_VERSION
+from tests.unit.worker.audit.archive import IDENTITY, RESTORED, PageEngine, scan
+from worker.audit.record import SCHEMA_VERSION, SEALED_SINCE
 from worker.audit.untouched import Proven
 from worker.codec import Container
 from worker.codec.formats import KINDS
@@ -81,13 +82,27 @@ def test_a_sidecar_without_optional_networks_is_valid(archive, bench):
     assert faults(json.loads(archive.sidecar(key))) == []
 
 
+def test_on_a_card_there_are_no_threads_to_tell_of(archive):
+    identity = replace(IDENTITY, device="cuda:0 (a card)", threads=None, instructions=None)
+    key = archive.deliver("a.png", scan(), engine=PageEngine([[RESTORED]], identity=identity))
+    assert faults(json.loads(archive.sidecar(key))) == []
+
+
+def test_the_schema_of_every_sealed_version_is_published():
+    for number in range(SEALED_SINCE, SCHEMA_VERSION + 1):
+        schema = json.loads((DOCS / "schema" / f"sidecar-{number}.json").read_text("utf-8"))
+        assert schema["properties"]["schema_version"]["const"] == number
+
+
 def test_a_missing_field_is_a_fault(sidecar):
     for name in SCHEMA["required"]:
         less = {key: value for key, value in sidecar.items() if key != name}
         assert faults(less), name
 
 
-@pytest.mark.parametrize("part", ["master", "derivative", "recipe", "engine", "proof", "identity"])
+@pytest.mark.parametrize(
+    "part", ["master", "derivative", "recipe", "engine", "environment", "proof", "identity"]
+)
 def test_a_missing_or_unknown_field_of_a_part_is_a_fault(sidecar, part):
     for name in list(sidecar[part]):
         less = copy.deepcopy(sidecar)
@@ -104,7 +119,7 @@ def test_a_missing_or_unknown_field_of_a_part_is_a_fault(sidecar, part):
     "change",
     [
         lambda s: s.update(surprise=1),
-        lambda s: s.update(schema_version=1),
+        lambda s: s.update(schema_version=2),
         lambda s: s.update(seal="A" * 64),
         lambda s: s.update(created_at="yesterday"),
         lambda s: s.update(pages=[]),
@@ -119,6 +134,8 @@ def test_a_missing_or_unknown_field_of_a_part_is_a_fault(sidecar, part):
         lambda s: s["faces"][0].update(restored=False),
         lambda s: s["faces"][0].update(box=[1, 2, 3]),
         lambda s: s["recipe"].update(strength=1.5),
+        lambda s: s["environment"].update(threads=0),
+        lambda s: s["environment"]["versions"].pop("torch"),
     ],
 )
 def test_nonsense_is_a_fault(sidecar, change):
@@ -167,7 +184,8 @@ def test_the_schema_knows_every_setting_of_a_recipe():
 def test_the_page_explains_every_field_and_names_the_schema():
     page = (DOCS / "sidecar.md").read_text("utf-8")
     assert f"schema/sidecar-{SCHEMA_VERSION}.json" in page
-    for part in (SCHEMA, SCHEMA["$defs"]["face"], SCHEMA["properties"]["proof"]):
+    parts = [SCHEMA["properties"][name] for name in ("environment", "proof")]
+    for part in (SCHEMA, SCHEMA["$defs"]["face"], *parts):
         for name in part["properties"]:
             assert f"`{name}`" in page, name
 

@@ -17,9 +17,10 @@ from tests.unit.worker.audit.archive import (
     scan,
     tiff,
 )
+from tests.unit.worker.whole import encode
 from worker.audit.seal import BLANK, seal
 from worker.audit.verify import Check, Verdict, verify, verify_all
-from worker.codec import decode, encode
+from worker.codec import decode
 from worker.codec.limits import Limits
 
 FINE = dict.fromkeys(Check, Verdict.FINE)
@@ -255,7 +256,7 @@ def test_a_sidecar_that_is_none_breaks_seal_and_record(archive, text):
     ("change", "word"),
     [
         (lambda s: s.pop("recipe"), "recipe"),
-        (lambda s: s.update(schema_version=3, faces=1), "schema_version 3, and"),
+        (lambda s: s.update(schema_version=4, faces=1), "schema_version 4, and"),
         (lambda s: s.update(schema_version=0), "schema_version"),
         (lambda s: s["master"].update(sha256="f" * 64), "two masters"),
         (lambda s: s.update(recipe_hash="f" * 64), "two recipes"),
@@ -281,6 +282,17 @@ def test_a_sidecar_from_before_the_seal_is_checked_for_the_rest(archive):
     del content["seal"], content["proof"]
     archive.derivatives.objects[f"{key}.json"] = json.dumps(content).encode()
     assert verdicts(archive, key) == FINE | {Check.SEAL: Verdict.NOT_CHECKED}
+
+
+def test_a_sidecar_of_version_2_is_fine(archive):
+    key = archive.deliver("a.png", scan(), [RESTORED])
+
+    def age(content):
+        content["schema_version"] = 2
+        del content["environment"]
+
+    reseal(archive, key, age)
+    assert verdicts(archive, key) == FINE
 
 
 def forge(archive, key, change):
