@@ -154,7 +154,13 @@ class Process:
         Raises:
             ServiceFailed: it says that it failed, or the deadline passed; it is killed then.
         """
-        self.wait_until(lambda: self.exit_code == 0, deadline_s=deadline_s)
+        try:
+            code = self._child.wait(deadline_s)
+        except subprocess.TimeoutExpired as error:
+            self.stop(signal.SIGKILL)
+            raise self._failure(f"wasn't ready after {deadline_s:g} s") from error
+        if code:
+            raise self._failure(f"ended with {code}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, *, deadline_s: float = _STOP_S) -> int:
         """Send the signal, wait, kill what is still there at the deadline; return the exit code."""

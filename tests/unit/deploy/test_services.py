@@ -197,6 +197,24 @@ def test_a_program_that_fails_is_reported_with_its_last_words(tmp_path: Path) ->
         program.process.finish(deadline_s=20)
 
 
+def test_a_program_may_end_in_order_between_two_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([None])
+    monkeypatch.setattr(Process, "exit_code", property(lambda _: next(looks, 0)))
+
+    Process(["true"], log=tmp_path / "log", directory=tmp_path).finish(deadline_s=20)
+
+
+def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    process = Process(["sleep", "600"], log=tmp_path / "log", directory=tmp_path)
+
+    with pytest.raises(ServiceFailed, match="wasn't ready after"):
+        process.finish(deadline_s=0.1)
+
+    assert process.exit_code == -signal.SIGKILL
+
+
 def test_a_command_of_gpen_archive_finds_its_settings(tmp_path: Path) -> None:
     settings = {"GPEN_DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3"}
 
