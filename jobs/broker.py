@@ -1,4 +1,4 @@
-"""The broker's side of the contract: one queue, one task, one message per photo.
+"""The broker's side of the contract: a queue for each memory class, one task, a message per photo.
 
 References to photos go in; messages with a version and an id go out (`jobs.schema.PhotoMessage`).
 The broker may lose or repeat any of them: the ledger decides.
@@ -6,23 +6,28 @@ The broker may lose or repeat any of them: the ledger decides.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import ChannelError
 from kombu.exceptions import OperationalError as KombuOperationalError
 from redis.exceptions import RedisError
 
 from jobs.errors import BrokerUnavailable, SettingsInvalid
+from jobs.memory import MemoryClass
 from jobs.schema import PhotoMessage, PhotoRef
 from jobs.settings import JobSettings
 
 TASK_NAME = "gpen_archive.restore_photo"
-QUEUE = "photos"
+QUEUES = {each: f"photos.{each}" for each in MemoryClass}
 
 _SCHEMES = ("redis", "rediss", "redis+socket")
 _PATIENCE_S = 4
 _VISIBILITY_TIMEOUT_S = 3600
 _HEALTH_CHECK_S = 25
+_FIRST, _USUAL, _LAST = 0, 3, 6  # Celery keeps a list in Redis for each; the lowest is taken first
 
 
 def make_app(settings: JobSettings) -> Celery:
@@ -37,7 +42,8 @@ def make_app(settings: JobSettings) -> Celery:
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
-        task_default_queue=QUEUE,
+        task_queues=[_queue(each) for each in reversed(MemoryClass) if each in settings.queues],
+        task_default_queue=QUEUES[MemoryClass.SMALL],
         task_ignore_result=True,  # what became of a photo stands in the ledger
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -51,6 +57,7 @@ def make_app(settings: JobSettings) -> Celery:
         broker_transport_options={
             "visibility_timeout": _VISIBILITY_TIMEOUT_S,
             "unacked_restore_throttle": 1,
+            "queue_order_strategy": "priority",  # large ones first: few workers can take them
             "socket_timeout": 2 * _HEALTH_CHECK_S,
             "socket_connect_timeout": _PATIENCE_S,
             "socket_keepalive": True,
@@ -74,8 +81,21 @@ def publish(app: Celery, refs: Sequence[PhotoRef]) -> None:
                 args=[PhotoMessage(photo_id=ref.id).model_dump()],
                 argsrepr=f"(job={ref.job_name!r}, photo={ref.key!r})",  # what Flower lists
                 kwargsrepr="{}",
+                queue=_queue(ref.memory_class),
+                priority=_USUAL if ref.priority == 0 else _FIRST if ref.priority > 0 else _LAST,
                 producer=producer,
             )
+
+
+def waiting(app: Celery) -> dict[MemoryClass, int]:
+    """Return how many messages of each class no worker has taken yet.
+
+    Raises:
+        BrokerUnavailable: the broker doesn't answer.
+    """
+    with _translating(app), app.connection_for_write() as connection:
+        channel = connection.default_channel
+        return {each: _length(channel, name) for each, name in QUEUES.items()}
 
 
 def check(app: Celery) -> None:
@@ -86,6 +106,20 @@ def check(app: Celery) -> None:
     """
     with _translating(app), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_PATIENCE_S)
+
+
+def _queue(memory_class: MemoryClass) -> Queue:
+    name = QUEUES[memory_class]
+    exchange = Exchange(name)  # type: ignore[no-untyped-call]
+    return Queue(name, exchange, routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def _length(channel: Any, name: str) -> int:  # noqa: ANN401 - kombu has no types
+    """Return the length of a queue, all its priorities together."""
+    try:
+        return int(channel.queue_declare(queue=name, passive=True).message_count)
+    except ChannelError:  # Redis keeps no empty list
+        return 0
 
 
 def _check_address(url: str) -> None:

@@ -52,15 +52,18 @@ class Database:
         return self._file is not None and not self._file.exists()
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self, *, writing: bool = False) -> Iterator[Connection]:
         """Lend a connection for one transaction: committed at the end, rolled back on an error.
+
+        Args:
+            writing: it reads and then writes, which SQLite has to know from the start.
 
         Raises:
             DatabaseUnavailable: the database can't be reached, or broke off the transaction.
             StoreFull: it is a file, and there is no room for it.
         """
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(writing=writing).begin() as connection:
                 yield connection
         except _OUR_OWN_FAULTS:
             raise
@@ -129,4 +132,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 -
 
 def _begin_sqlite(connection: Connection) -> None:
     # The driver itself begins no transaction before a CREATE TABLE: a migration could stop halfway.
-    connection.exec_driver_sql("BEGIN")
+    # One that reads before it writes would be broken off if somebody else wrote in between.
+    writing = connection.get_execution_options()["writing"]
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

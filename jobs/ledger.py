@@ -1,29 +1,30 @@
 """The ledger: the only writer of jobs and photos, on SQLite and PostgreSQL.
 
-Candidates, claims and outcomes go in; references to publish and claims come out. Each transition
-of a photo is one UPDATE that names the state it leaves (`jobs.schema.TRANSITIONS`), so of two that
-want the same photo one finds no row. A method is one or a few short transactions, committed when it
-returns.
+Candidates, claims and outcomes go in; references to publish and claims come out. What may happen to
+a photo is one table (`jobs.schema.TRANSITIONS`), and `jobs.transitions` holds every method to it. A
+method is one or a few short transactions, committed when it returns.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, and_, delete, literal, select, text, update
 
+from jobs.control import JobControl
+from jobs.entry import enter
 from jobs.errors import ClaimLost, PhotoCrashesWorker
-from jobs.reading import LedgerReader, find_job_of
-from jobs.schema import Candidate, Claim, Job, Outcome, PhotoRef, PhotoState, check_key
-from jobs.tables import JobRow, PhotoRow
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
+from jobs.publishing import Publishing, moving
+from jobs.reading import counted, find_job_of, stands
+from jobs.schema import Candidate, Claim, Job, JobStatus, Outcome, PhotoState
+from jobs.tables import JobRow, PhotoRow, TallyRow
+from jobs.transitions import BACK, Change
 
-_BATCH = 1000
+_AT_ONCE = 1000
 _LONGEST_MESSAGE = 2000
-_NOBODY = {"claim_token": None, "lease_until": None, "published_at": None}
 _NO_ERROR = {"error_code": None, "error_message": None, "error_advice": None, "error_stage": None}
 
 
@@ -35,26 +36,14 @@ class Stalled:
     crashed: int
 
 
-class Ledger(LedgerReader):
-    """Where every photo stands.
+class Ledger(JobControl, Publishing):
+    """Where every photo stands; what a whole job is told, and what is published, its parents do."""
 
-    Args:
-        url: the address of a SQLite or PostgreSQL database; nothing is opened before the first use.
-        clock: seconds since the epoch.
+    def add_job(self, job: Job, *, priority: int = 0, hours: Hours | None = None) -> bool:
+        """Add a job; return False when it is there already, and stays as it is.
 
-    Raises:
-        DatabaseUnavailable: by every method, when the database doesn't answer.
-        SettingsInvalid: the address isn't one of SQLite or PostgreSQL.
-    """
-
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(url)
-        self._clock = clock
-        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-        self._insert = dialect.insert
-
-    def add_job(self, job: Job) -> bool:
-        """Add a job; return False when it is there already."""
+        With hours it is closed until a dispatcher opens it.
+        """
         row = {
             "id": job.id,
             "name": job.name,
@@ -62,6 +51,10 @@ class Ledger(LedgerReader):
             "destination": job.destination,
             "recipe": job.recipe.canonical(),
             "created_at": self._clock(),
+            "status": JobStatus.ACTIVE,
+            "priority": priority,
+            "hours": None if hours is None else str(hours),
+            "open": hours is None,
         }
         with self._database.begin() as connection:
             statement = self._insert(JobRow).values(row).on_conflict_do_nothing()
@@ -73,76 +66,50 @@ class Ledger(LedgerReader):
         Raises:
             UnsafeKey: a key can't be the name of an object; batches before it stay added.
         """
-        statement = self._insert(PhotoRow).on_conflict_do_nothing().returning(PhotoRow.id)
         remaining = iter(candidates)
         added = 0
-        while batch := list(islice(remaining, _BATCH)):
-            rows = [self._new_row(job_id, candidate) for candidate in batch]
-            with self._database.begin() as connection:
-                added += len(connection.execute(statement, rows).all())
+        while batch := list(islice(remaining, _AT_ONCE)):
+            with self._change() as change:
+                new = enter(change.connection, job_id, batch, now=self._clock())
+                change.count(job_id, PhotoState.PENDING, new)
+            added += new
         return added
 
-    def publish_next(self, limit: int, *, job_id: str | None = None) -> list[PhotoRef]:
-        """Mark the photos that are due longest as published, so that the caller may send them.
-
-        Several dispatchers never get the same photo.
-
-        Args:
-            limit: at most so many.
-            job_id: of this job only; of all where it is None.
-        """
-        now = self._clock()
-        wanted = true() if job_id is None else PhotoRow.job_id == job_id
-        due = (
-            select(PhotoRow.id)
-            .where(wanted, PhotoRow.state == PhotoState.PENDING, PhotoRow.not_before <= now)
-            .order_by(PhotoRow.not_before, PhotoRow.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        publish = (
-            update(PhotoRow)
-            .where(PhotoRow.id.in_(select(due.c.id)), PhotoRow.state == PhotoState.PENDING)
-            .values(state=PhotoState.PUBLISHED, published_at=now)
-            .returning(PhotoRow.id, PhotoRow.key, PhotoRow.job_id, PhotoRow.not_before)
-        )
-        with self._database.begin() as connection:
-            rows = sorted(connection.execute(publish), key=lambda row: (row.not_before, row.id))
-            theirs = JobRow.id.in_({row.job_id for row in rows})
-            jobs = connection.execute(select(JobRow.id, JobRow.name).where(theirs))
-            names = {job.id: job.name for job in jobs}
-        return [PhotoRef(id=row.id, job_name=names[row.job_id], key=row.key) for row in rows]
-
     def claim(self, photo_id: int, *, worker: str, lease_s: float) -> Claim | None:
-        """Take a photo to work on; return None where it is taken, finished, unknown or not yet due.
+        """Take a photo in hand, or return None: it is taken, finished, unknown or not due yet.
 
-        A published photo is due by its dispatcher's clock, which is the one that counts.
+        A photo whose job rests isn't taken either, and waits from now on.
         """
         now = self._clock()
+        this = PhotoRow.id == photo_id
+        may_begin = and_(this, PhotoRow.job_id.in_(select(JobRow.id).where(moving())))
         token = secrets.token_hex(16)
-        claimable = or_(
-            PhotoRow.state == PhotoState.PUBLISHED,
-            and_(PhotoRow.state == PhotoState.PENDING, PhotoRow.not_before <= now),
-        )
-        take = (
-            update(PhotoRow)
-            .where(PhotoRow.id == photo_id, claimable)
-            .values(
-                state=PhotoState.CLAIMED,
-                attempts=PhotoRow.attempts + 1,
-                claim_token=token,
-                worker=worker,
-                lease_until=now + lease_s,
-                published_at=None,
+        taken = {
+            "attempts": PhotoRow.attempts + 1,
+            "claim_token": token,
+            "worker": worker,
+            "lease_until": now + lease_s,
+            "published_at": None,
+        }
+        with self._change() as change:
+            rows = change.move(
+                PhotoState.PUBLISHED,
+                PhotoState.CLAIMED,
+                by="claim",
+                where=may_begin,
+                values=taken,
+            ) or change.move(
+                PhotoState.PENDING,
+                PhotoState.CLAIMED,
+                by="claim",
+                where=and_(may_begin, PhotoRow.not_before <= now),
+                values=taken,
             )
-            .returning(PhotoRow.key, PhotoRow.attempts, PhotoRow.job_id)
-        )
-        with self._database.begin() as connection:
-            row = connection.execute(take).one_or_none()
-            if row is None:
+            if not rows:
+                self._requeue(change, PhotoState.PUBLISHED, this, by="claim")
                 return None
-            job = find_job_of(connection, row.job_id)
+            [row] = rows
+            job = find_job_of(change.connection, row.job_id)
         return Claim(
             photo_id=photo_id,
             key=row.key,
@@ -158,44 +125,57 @@ class Ledger(LedgerReader):
         Raises:
             ClaimLost: the photo isn't this claim's any more; so for the next three methods.
         """
-        self._change(claim, lease_until=self._clock() + lease_s)
+        renewed = update(PhotoRow).where(stands(PhotoState.CLAIMED), _holds(claim))
+        with self._database.begin() as connection:
+            until = self._clock() + lease_s
+            if connection.execute(renewed.values(lease_until=until)).rowcount != 1:
+                raise _lost(claim)
 
     def succeed(self, claim: Claim, outcome: Outcome) -> None:
         """Record that the derivative and its sidecar are stored."""
-        self._change(
-            claim,
-            **_NOBODY,
-            state=PhotoState.DONE,
-            finished_at=self._clock(),
-            derivative_key=outcome.derivative_key,
-            sidecar_key=outcome.sidecar_key,
-            faces=outcome.faces,
-            faces_restored=outcome.faces_restored,
-            elapsed_s=outcome.elapsed_s,
-        )
+        delivered = {
+            "finished_at": self._clock(),
+            "derivative_key": outcome.derivative_key,
+            "sidecar_key": outcome.sidecar_key,
+            "faces": outcome.faces,
+            "faces_restored": outcome.faces_restored,
+            "elapsed_s": outcome.elapsed_s,
+        }
+        self._end(claim, PhotoState.DONE, by="succeed", values=delivered)
 
     def fail(self, claim: Claim, *, code: str, message: str, advice: str, stage: str) -> None:
         """Give a photo up, with the reason and what a person can do."""
-        self._change(
-            claim,
-            **_NOBODY,
-            state=PhotoState.FAILED,
-            finished_at=self._clock(),
-            error_code=code,
-            error_message=_storable(message),
-            error_advice=_storable(advice),
-            error_stage=stage,
-        )
+        reason = {
+            "finished_at": self._clock(),
+            "error_code": code,
+            "error_message": _storable(message),
+            "error_advice": _storable(advice),
+            "error_stage": stage,
+        }
+        self._end(claim, PhotoState.FAILED, by="fail", values=reason)
 
-    def release(self, claim: Claim, *, after_s: float, counted: bool = True) -> None:
-        """Give a photo back, to be tried in `after_s`; with `counted=False` as if it never was."""
-        self._change(
-            claim,
-            **_NOBODY,
-            state=PhotoState.PENDING,
-            not_before=self._clock() + after_s,
-            attempts=PhotoRow.attempts if counted else PhotoRow.attempts - 1,
-        )
+    def release(
+        self,
+        claim: Claim,
+        *,
+        after_s: float,
+        counted: bool = True,
+        memory_class: MemoryClass | None = None,
+    ) -> None:
+        """Give a photo back, to be tried in `after_s`.
+
+        Args:
+            claim: the hold on it.
+            after_s: seconds.
+            counted: False: as if it had never been tried.
+            memory_class: where it should have gone, if the estimate was wrong.
+        """
+        waiting = {
+            "not_before": self._clock() + after_s,
+            "attempts": PhotoRow.attempts if counted else PhotoRow.attempts - 1,
+            **({} if memory_class is None else {"memory_class": memory_class}),
+        }
+        self._end(claim, PhotoState.PENDING, by="release", values=waiting)
 
     def requeue_stalled(self, *, published_timeout_s: float, max_attempts: int) -> Stalled:
         """Take back photos whose lease ran out, or whose message nobody answered in time.
@@ -205,99 +185,121 @@ class Ledger(LedgerReader):
             max_attempts: a photo whose lease ran out at this attempt or later is failed.
         """
         now = self._clock()
-        unanswered = and_(
-            PhotoRow.state == PhotoState.PUBLISHED,
-            PhotoRow.published_at <= now - published_timeout_s,
-        )
-        with self._database.begin() as connection:
-            stalled = self._take_back(connection, PhotoRow.lease_until <= now, max_attempts)
-            unpublished = self._requeue(connection, unanswered)
+        by = "requeue_stalled"
+        with self._change() as change:
+            stalled = self._take_back(change, PhotoRow.lease_until <= now, max_attempts, by=by)
+            unanswered = PhotoRow.published_at <= now - published_timeout_s
+            unpublished = self._requeue(change, PhotoState.PUBLISHED, unanswered, by=by)
         return Stalled(requeued=stalled.requeued + unpublished, crashed=stalled.crashed)
 
     def requeue_lost(self, worker: str, *, max_attempts: int) -> Stalled:
         """Take back at once whatever a worker holds that is known to be dead."""
-        with self._database.begin() as connection:
-            return self._take_back(connection, PhotoRow.worker == worker, max_attempts)
+        with self._change() as change:
+            whose = PhotoRow.worker == worker
+            return self._take_back(change, whose, max_attempts, by="requeue_lost")
 
     def give_back(self, worker: str) -> int:
         """Take back what a worker held that was stopped in order, as if it had never been tried."""
-        held = and_(PhotoRow.state == PhotoState.CLAIMED, PhotoRow.worker == worker)
-        with self._database.begin() as connection:
-            return self._requeue(connection, held, attempts=PhotoRow.attempts - 1)
-
-    def unpublish(self) -> int:
-        """Take back all published photos, for a broker that starts empty; return how many."""
-        with self._database.begin() as connection:
-            return self._requeue(connection, PhotoRow.state == PhotoState.PUBLISHED)
+        uncounted = PhotoRow.attempts - 1
+        held = PhotoRow.worker == worker
+        with self._change() as change:
+            return self._requeue(
+                change, PhotoState.CLAIMED, held, by="give_back", attempts=uncounted
+            )
 
     def retry(self, job_id: str, *, code: str | None = None) -> int:
         """Give a job's failed photos, or those with one code, all their attempts again.
 
+        A batch at a time, so that the first ones needn't wait for the last.
+
         Returns:
             how many photos will be tried again.
         """
-        failed = and_(PhotoRow.job_id == job_id, PhotoRow.state == PhotoState.FAILED)
-        if code is not None:
-            failed = and_(failed, PhotoRow.error_code == code)
-        with self._database.begin() as connection:
-            return self._requeue(connection, failed, **_NO_ERROR, attempts=0, finished_at=None)
+        codes = self.counts(job_id).by_code if code is None else [code]
+        return sum(self._retry(job_id, each) for each in codes)
 
-    def _new_row(self, job_id: str, candidate: Candidate) -> dict[str, object]:
-        return {
-            "job_id": job_id,
-            "key": check_key(candidate.key),
-            "size_bytes": candidate.size_bytes,
-            "state": PhotoState.PENDING,
-            "attempts": 0,
-            "not_before": self._clock(),
-        }
+    def recount(self) -> None:
+        """Write all tallies anew, by counting all photos; everybody else waits for the end."""
+        names = [column.name for column in TallyRow.__table__.columns if column.name != "slot"]
+        with self._database.begin(writing=True) as connection:
+            if self._database.dialect == "postgresql":
+                connection.execute(text("LOCK TABLE tallies IN EXCLUSIVE MODE"))
+            connection.execute(delete(TallyRow))
+            rows = counted().add_columns(literal(0))
+            connection.execute(self._insert(TallyRow).from_select([*names, "slot"], rows))
 
-    def _change(self, claim: Claim, **values: Any) -> None:  # noqa: ANN401 - values or SQL
-        """Change the row of a photo that `claim` holds, and no other."""
-        statement = (
-            update(PhotoRow)
-            .where(
-                PhotoRow.id == claim.photo_id,
-                PhotoRow.state == PhotoState.CLAIMED,
-                PhotoRow.claim_token == claim.token,
-            )
-            .values(**values)
+    def _retry(self, job_id: str, code: str) -> int:
+        retried, last = 0, ""
+        afresh: dict[str, object] = {"attempts": 0, "finished_at": None, **_NO_ERROR}
+        failed = select(PhotoRow.id).where(
+            PhotoRow.job_id == job_id, stands(PhotoState.FAILED), PhotoRow.error_code == code
         )
-        with self._database.begin() as connection:
-            if connection.execute(statement).rowcount != 1:
-                raise ClaimLost(f"the claim of {claim.worker} on {claim.key!r} is over")
+        while True:
+            batch = failed.where(PhotoRow.key > last).order_by(PhotoRow.key).limit(_AT_ONCE)
+            with self._change() as change:
+                rows = change.move(
+                    PhotoState.FAILED,
+                    PhotoState.PENDING,
+                    by="retry",
+                    where=PhotoRow.id.in_(batch.cte("batch").select()),
+                    values=afresh | {"not_before": self._clock()},
+                    left_code=code,
+                )
+            if not rows:
+                return retried
+            retried += len(rows)
+            last = max(row.key for row in rows)
+
+    def _end(
+        self, claim: Claim, enters: PhotoState, *, by: str, values: Mapping[str, object]
+    ) -> None:
+        """End a claim: change the row of the photo that it holds, and no other."""
+        values = {**values, **BACK}
+        with self._change() as change:
+            if not change.move(
+                PhotoState.CLAIMED, enters, by=by, where=_holds(claim), values=values
+            ):
+                raise _lost(claim)
 
     def _take_back(
-        self, connection: Connection, whose: ColumnElement[bool], max_attempts: int
+        self, change: Change, whose: ColumnElement[bool], max_attempts: int, *, by: str
     ) -> Stalled:
         """Requeue claimed photos; fail those that have had all their attempts."""
-        held = and_(PhotoRow.state == PhotoState.CLAIMED, whose)
-        give_up = (
-            update(PhotoRow)
-            .where(held, PhotoRow.attempts >= max_attempts)
-            .values(
-                **_NOBODY,
-                state=PhotoState.FAILED,
-                finished_at=self._clock(),
-                error_code=PhotoCrashesWorker.code,
-                error_message="the worker died or fell silent with this photo, at its last attempt",
-                error_advice=PhotoCrashesWorker.advice,
-                error_stage="worker",
-            )
+        given_up = {
+            **BACK,
+            "finished_at": self._clock(),
+            "error_code": PhotoCrashesWorker.code,
+            "error_message": "the worker died or fell silent with this photo, at its last attempt",
+            "error_advice": PhotoCrashesWorker.advice,
+            "error_stage": "worker",
+        }
+        last = and_(whose, PhotoRow.attempts >= max_attempts)
+        crashed = change.move(
+            PhotoState.CLAIMED, PhotoState.FAILED, by=by, where=last, values=given_up
         )
-        crashed = connection.execute(give_up).rowcount
-        return Stalled(requeued=self._requeue(connection, held), crashed=crashed)
+        requeued = self._requeue(change, PhotoState.CLAIMED, whose, by=by)
+        return Stalled(requeued=requeued, crashed=len(crashed))
 
     def _requeue(
         self,
-        connection: Connection,
+        change: Change,
+        leaves: PhotoState,
         which: ColumnElement[bool],
+        *,
+        by: str,
         **values: object,
     ) -> int:
         """Make photos pending, from now on; return how many."""
-        pending = {"state": PhotoState.PENDING, "not_before": self._clock()}
-        statement = update(PhotoRow).where(which).values(**_NOBODY, **pending, **values)
-        return connection.execute(statement).rowcount
+        values |= {**BACK, "not_before": self._clock()}
+        return len(change.move(leaves, PhotoState.PENDING, by=by, where=which, values=values))
+
+
+def _holds(claim: Claim) -> ColumnElement[bool]:
+    return and_(PhotoRow.id == claim.photo_id, PhotoRow.claim_token == claim.token)
+
+
+def _lost(claim: Claim) -> ClaimLost:
+    return ClaimLost(f"the claim of {claim.worker} on {claim.key!r} is over")
 
 
 def _storable(text: str) -> str:

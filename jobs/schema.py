@@ -8,6 +8,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import UnsafeKey
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
 from jobs.recipe import Recipe
 
 MESSAGE_VERSION = 1
@@ -17,22 +19,33 @@ _SPELLINGS = {".tif": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg", ".jpe", ".jfi
 
 
 class PhotoState(StrEnum):
-    """Where a photo stands. The letters are those of the diagram in docs/architecture.md."""
+    """Where a photo stands; docs/architecture.md draws the ways from one to another."""
 
-    PENDING = "pending"  # A: known, waiting to be published or for its next try
-    PUBLISHED = "published"  # B: its message is with the broker
-    CLAIMED = "claimed"  # C: one worker holds it, under a lease
-    DONE = "done"  # D: derivative and sidecar are stored
-    FAILED = "failed"  # E: given up, with a code and advice
+    PENDING = "pending"  # known, waiting to be published or for its next try
+    PUBLISHED = "published"  # its message is with the broker
+    CLAIMED = "claimed"  # one worker holds it, under a lease
+    DONE = "done"  # derivative and sidecar are stored
+    FAILED = "failed"  # given up, with a code and advice
 
 
-TRANSITIONS: dict[PhotoState, frozenset[PhotoState]] = {
-    PhotoState.PENDING: frozenset({PhotoState.PUBLISHED, PhotoState.CLAIMED}),
-    PhotoState.PUBLISHED: frozenset({PhotoState.CLAIMED, PhotoState.PENDING}),
-    PhotoState.CLAIMED: frozenset({PhotoState.DONE, PhotoState.FAILED, PhotoState.PENDING}),
-    PhotoState.DONE: frozenset(),
-    PhotoState.FAILED: frozenset({PhotoState.PENDING}),
+TRANSITIONS: dict[PhotoState, dict[PhotoState, frozenset[str]]] = {
+    PhotoState.PENDING: {
+        PhotoState.PUBLISHED: frozenset({"publish_next"}),
+        PhotoState.CLAIMED: frozenset({"claim"}),
+    },
+    PhotoState.PUBLISHED: {
+        PhotoState.CLAIMED: frozenset({"claim"}),
+        PhotoState.PENDING: frozenset({"requeue_stalled", "unpublish", "withdraw", "claim"}),
+    },
+    PhotoState.CLAIMED: {
+        PhotoState.DONE: frozenset({"succeed"}),
+        PhotoState.FAILED: frozenset({"fail", "requeue_stalled", "requeue_lost"}),
+        PhotoState.PENDING: frozenset({"release", "give_back", "requeue_stalled", "requeue_lost"}),
+    },
+    PhotoState.DONE: {},
+    PhotoState.FAILED: {PhotoState.PENDING: frozenset({"retry"})},
 }
+"""From a state, to a state, by which methods of the ledger: all that ever happens to a photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,24 @@ class Job:
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+class JobStatus(StrEnum):
+    """What was last said about a job as a whole."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Whether a job's photos may begin, and before whose."""
+
+    status: JobStatus = JobStatus.ACTIVE
+    priority: int = 0
+    hours: Hours | None = None
+    open: bool = True  # by the dispatcher's clock, where there are hours
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A file of the source that may be a photo."""
@@ -66,6 +97,8 @@ class PhotoRef:
     id: int
     job_name: str
     key: str
+    priority: int = 0
+    memory_class: MemoryClass = MemoryClass.SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +146,7 @@ class Photo:
     key: str
     state: PhotoState
     attempts: int
+    memory_class: MemoryClass = MemoryClass.SMALL
     derivative_key: str | None = None
     sidecar_key: str | None = None
     faces: int | None = None
@@ -128,6 +162,7 @@ class Counts:
     by_state: dict[PhotoState, int] = field(default_factory=dict)
     faces: int = 0
     faces_restored: int = 0
+    by_code: dict[str, int] = field(default_factory=dict)  # the failed ones
 
     def of(self, *states: PhotoState) -> int:
         """Return the number of photos in any of the given states."""
@@ -142,6 +177,36 @@ class Counts:
     def finished(self) -> int:
         """Photos that are done or failed."""
         return self.of(PhotoState.DONE, PhotoState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands, and what could keep it waiting."""
+
+    job: Job
+    control: Control
+    counts: Counts
+    next_try_at: float | None = None  # the earliest of its pending photos
+    others_in_flight: int = 0  # photos of other jobs
+
+    @property
+    def over(self) -> bool:
+        """True when nothing of it will happen any more unless somebody says so."""
+        left = self.counts.total - self.counts.finished
+        given_up = self.control.status is JobStatus.CANCELLED
+        return left == (self.counts.of(PhotoState.PENDING) if given_up else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Miscount:
+    """A tally that differs from what its rows add up to."""
+
+    job_id: str
+    state: PhotoState
+    code: str  # of the failed ones
+    photos: int  # so many too few; negative: too many; so for the next two
+    faces: int
+    faces_restored: int
 
 
 class PhotoMessage(BaseModel):

@@ -1,11 +1,12 @@
 """Where database, broker and object store are: from the environment, prefix `GPEN_`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.errors import SettingsInvalid
+from jobs.memory import MemoryClass
 
 
 class JobSettings(BaseSettings):
@@ -23,8 +24,15 @@ class JobSettings(BaseSettings):
     max_photo_s: float = Field(default=3600.0, gt=0)
     max_attempts: int = Field(default=3, ge=1)
     window: int = Field(default=200, ge=1)
+    queues: Annotated[tuple[MemoryClass, ...], NoDecode, Field(min_length=1)] = tuple(MemoryClass)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        """Read `small,medium`."""
+        return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
     @classmethod
     def from_environment(cls) -> "JobSettings":

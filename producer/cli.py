@@ -8,30 +8,24 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs import broker, logs
-from jobs.home import find_ledger
-from jobs.ledger import Ledger
+from jobs import broker
 from jobs.migrate import migrate as migrate_database
 from jobs.recipe import Recipe
 from jobs.schema import Job
-from jobs.settings import JobSettings
-from producer import options, plugins
+from producer import cli_ledger, options, plugins
 from producer.cli_run import run
 from producer.dispatch import Dispatcher, serve
 from producer.doctor import check_all
 from producer.errors import SystemRefused
 from producer.exits import ExitCode, code_for_error
 from producer.places import name_for, normalize
-from producer.report import failures_table, job_json, job_table, jobs_json, jobs_table
 from producer.stop import StopRequest
 from producer.submit import open_source
 from producer.submit import submit as enter
@@ -40,16 +34,6 @@ from producer.watch import entered_lines
 from producer.weights import resolve
 
 _NAME = "gpen-archive"
-
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="Its id, six or more digits of it, or its name.")
-]
-At = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DST", help="Ask the ledger of a `run` to DST instead of GPEN_DATABASE_URL."
-    ),
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,7 +70,8 @@ def make_app() -> typer.Typer:
     app.callback()(_common)
     app.command()(options.with_recipe(run))
     app.command()(options.with_recipe(submit))
-    for command in (dispatch, status, retry, doctor, migrate):
+    own: tuple[Callable[..., None], ...] = (dispatch, *cli_ledger.COMMANDS, doctor, migrate)
+    for command in own:
         app.command()(command)
     return app
 
@@ -99,15 +84,24 @@ def submit(
     *,
     name: Annotated[str | None, typer.Option(help="What Flower and `status` call it.")] = None,
     weights: options.WeightsOption = options.DEFAULT.weights,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="HOURS", help="Run only then, such as 22:00-06:00, on every day."),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Higher goes first; 0 is usual.")
+    ] = None,
     recipe: Recipe,
 ) -> None:
     """Enter a job for the workers of service mode; repeating it adds only what is new."""
-    settings = _settings()
+    hours = cli_ledger.hours(window)
+    settings = cli_ledger.settings()
     recipe = recipe.model_copy(update={"weights": resolve(weights).identity})
     place = normalize(source)
     job = Job(name or name_for(place), place, normalize(destination), recipe)
-    with _ledger(settings) as ledger:
-        submission = enter(job, ledger=ledger, source=open_source(job, settings))
+    with cli_ledger.open_ledger() as ledger:
+        source_store = open_source(job, settings)
+        submission = enter(job, ledger=ledger, source=source_store, priority=priority, hours=hours)
     for line in entered_lines(submission):
         say(line)
     if submission.tally.unsafe:
@@ -118,11 +112,13 @@ def dispatch(
     once: Annotated[bool, typer.Option("--once", help="Do a single pass and end.")] = False,
 ) -> None:
     """Keep workers supplied until stopped; a stop by signal is a normal end here."""
-    settings = _settings()
-    with _ledger(settings) as ledger, StopRequest() as stop:
+    settings = cli_ledger.settings()
+    app = broker.make_app(settings)
+    with cli_ledger.open_ledger() as ledger, StopRequest() as stop:
         dispatcher = Dispatcher(
             ledger=ledger,
-            publish=partial(broker.publish, broker.make_app(settings)),
+            publish=partial(broker.publish, app),
+            waiting=partial(broker.waiting, app),
             window=settings.window,
             max_attempts=settings.max_attempts,
         )
@@ -133,52 +129,18 @@ def dispatch(
     say(f"{done.published} published, {done.requeued} requeued, {done.crashed} given up")
 
 
-def status(
-    job: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="One job, with its failures.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    at: At = None,
+def doctor(
+    recount: Annotated[
+        bool, typer.Option("--recount", help="First count the ledger's photos anew.")
+    ] = False,
 ) -> None:
-    """Show all jobs, or one."""
-    console = output()
-    with _ledger(_settings(), at) as ledger:
-        if job is None:
-            rows = [(known, ledger.counts(known.id)) for known in ledger.jobs()]
-            typer.echo(jobs_json(rows)) if as_json else console.print(jobs_table(rows))
-            return
-        found = ledger.find_job(job)
-        counts, failures = ledger.counts(found.id), ledger.failures(found.id)
-    if as_json:
-        typer.echo(job_json(found, counts, failures))
-        return
-    console.print(job_table(found, counts))
-    if failures:
-        console.print()
-        console.print(failures_table(failures))
-
-
-def retry(
-    job: JobArgument,
-    code: Annotated[
-        str | None, typer.Option(help="Only photos that failed with this code.")
-    ] = None,
-    at: At = None,
-) -> None:
-    """Give a job's failed photos all their attempts again."""
-    with _ledger(_settings(), at) as ledger:
-        found = ledger.find_job(job)
-        count = ledger.retry(found.id, code=code)
-    photos = "1 photo" if count == 1 else f"{count} photos"
-    when = "when the same `run` is given again" if at else "by the next free worker"
-    say(f"{photos} of job {found.id} will be tried again {when}.")
-
-
-def doctor() -> None:
     """Say what is installed, what is reachable, which weights and which device there are."""
     console = output()
     healthy = True
-    for check in check_all(_settings()):
+    if recount:
+        with cli_ledger.open_ledger() as ledger:
+            ledger.recount()
+    for check in check_all(cli_ledger.settings()):
         console.print("[green]ok [/]" if check.ok else "[red]BAD[/]", end=" ")
         say(f"{check.name}: {check.detail}", to=console)
         healthy = healthy and check.ok
@@ -187,7 +149,7 @@ def doctor() -> None:
 
 def migrate() -> None:
     """Bring the database to the revision that this program expects."""
-    migrate_database(_settings().database_url.get_secret_value())
+    migrate_database(cli_ledger.settings().database_url.get_secret_value())
     say("The database is up to date.")
 
 
@@ -216,21 +178,6 @@ def _join_plugins(app: typer.Typer, arguments: Sequence[str]) -> list[plugins.Mi
     for register in registrations:
         register(app, options.with_recipe)
     return missing
-
-
-def _settings() -> JobSettings:
-    """Read the environment and begin to log."""
-    settings = JobSettings.from_environment()
-    logs.configure(log_format=settings.log_format, level=settings.log_level)
-    return settings
-
-
-@contextmanager
-def _ledger(settings: JobSettings, at: Path | None = None) -> Iterator[Ledger]:
-    """Open the ledger that is meant, and make sure that it answers."""
-    with closing(Ledger(find_ledger(settings, at))) as ledger:
-        ledger.check()
-        yield ledger
 
 
 def _explain(error: Exception) -> ExitCode:

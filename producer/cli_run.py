@@ -84,8 +84,8 @@ def _restore(
 def _report(job: Job, ending: local.Ending) -> None:
     """Say what came of it, and what to do about photos that failed."""
     console = output()
-    counts, failed = ending.counts, ending.counts.of(PhotoState.FAILED)
-    console.print(job_table(job, counts))
+    failed = ending.counts.of(PhotoState.FAILED)
+    console.print(job_table(ending.standing))
     if ending.failures:
         console.print()
         console.print(failures_table(ending.failures))

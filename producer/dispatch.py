@@ -2,21 +2,24 @@
 
 The ledger stays the truth. A photo is marked as published, the mark is committed, and only then is
 its message sent: a message that is lost in between comes back by its age. So does a photo whose
-worker vanished, by its lease. Any number of dispatchers may run.
+worker vanished, by its lease. What is published of a job that rests is taken back. Any number of
+dispatchers may run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import BrokerUnavailable, Transient
 from jobs.ledger import Ledger
 from jobs.logs import get_logger
+from jobs.memory import MemoryClass
 from jobs.schema import PhotoRef
 from producer.stop import StopRequest
 
 PUBLISHED_TIMEOUT_S = 900.0  # a message that waited so long is sent again; two do no harm
 POLL_S = 1.0
 _LONGEST_WAIT_S = 30.0
+_RESERVED = 10  # this part of the window
 
 log = get_logger(__name__)
 
@@ -36,6 +39,7 @@ class Dispatcher:
     Args:
         ledger: the rows.
         publish: sends one message a photo, raising `BrokerUnavailable`.
+        waiting: tells how many messages of each class no worker has taken, raising the same.
         window: at most so many photos are published or claimed at a time.
         max_attempts: a photo whose workers vanished so often is given up.
         job_id: publishes photos of this job only; of all where it is None.
@@ -47,6 +51,7 @@ class Dispatcher:
         *,
         ledger: Ledger,
         publish: Callable[[Sequence[PhotoRef]], None],
+        waiting: Callable[[], Mapping[MemoryClass, int]] = dict,
         window: int,
         max_attempts: int,
         job_id: str | None = None,
@@ -54,6 +59,7 @@ class Dispatcher:
     ) -> None:
         self._ledger = ledger
         self._publish = publish
+        self._waiting = waiting
         self._window = window
         self._max_attempts = max_attempts
         self._job_id = job_id
@@ -74,25 +80,46 @@ class Dispatcher:
         stalled = self._ledger.requeue_stalled(
             published_timeout_s=self._published_timeout_s, max_attempts=self._max_attempts
         )
+        self._ledger.keep_hours()
+        withdrawn = self._ledger.withdraw()
         published = self._fill_window()
-        if published or stalled.requeued or stalled.crashed:
+        if published or withdrawn or stalled.requeued or stalled.crashed:
             log.info(
                 "dispatch.pass",
                 published=published,
+                withdrawn=withdrawn,
                 requeued=stalled.requeued,
                 crashed=stalled.crashed,
             )
         return Pass(published, stalled.requeued, stalled.crashed)
 
     def _fill_window(self) -> int:
-        room = self._window - self._ledger.in_flight(self._job_id)
-        refs = self._ledger.publish_next(room, job_id=self._job_id) if room > 0 else []
+        """Publish what there is room for; return how many photos.
+
+        A message that no worker has taken needs room even if its photo is pending again, so that
+        the broker never holds more than the window. No class may take all of it: each leaves a
+        tenth to each of the others, whose workers would have nothing to do.
+        """
+        try:
+            waiting = self._waiting()
+            flying = self._ledger.in_flight_by_class(self._job_id)
+            taken = {each: max(flying[each], waiting.get(each, 0)) for each in MemoryClass}
+            most = self._window - (len(MemoryClass) - 1) * (self._window // _RESERVED)
+            published = 0
+            for each in MemoryClass:
+                room = min(self._window - sum(taken.values()), most - taken[each])
+                sent = self._send(each, room) if room > 0 else 0
+                taken[each] += sent
+                published += sent
+        except BrokerUnavailable:
+            self._outage = True
+            raise
+        return published
+
+    def _send(self, memory_class: MemoryClass, room: int) -> int:
+        refs = self._ledger.publish_next(room, job_id=self._job_id, memory_class=memory_class)
         if refs:
-            try:
-                self._publish(refs)
-            except BrokerUnavailable:
-                self._outage = True
-                raise
+            self._publish(refs)
         return len(refs)
 
 

@@ -47,7 +47,10 @@ def check_all(settings: JobSettings) -> Iterator[Check]:
     yield _disk()
     yield _embedded_broker(optional=serving)
     if "database_url" in settings.model_fields_set:
-        yield _attempt("database", lambda: _database(settings))
+        database = _attempt("database", lambda: _database(settings))
+        yield database
+        if database.ok:
+            yield _tallies(settings)
     else:
         yield Check("database", ok=True, detail=_UNCONFIGURED.format("GPEN_DATABASE_URL"))
     if serving:
@@ -95,6 +98,17 @@ def _database(settings: JobSettings) -> str:
     with closing(Ledger(settings.database_url.get_secret_value())) as ledger:
         ledger.check()
     return "reachable and migrated"
+
+
+def _tallies(settings: JobSettings) -> Check:
+    """Count all photos: a minute for some ten millions."""
+    with closing(Ledger(settings.database_url.get_secret_value())) as ledger:
+        wrong = ledger.miscounts()
+    if not wrong:
+        return Check("tallies", ok=True, detail="what the rows add up to")
+    jobs = ", ".join(sorted({miscount.job_id for miscount in wrong}))
+    detail = f"those of {jobs} differ from their rows: gpen-archive doctor --recount"
+    return Check("tallies", ok=False, detail=detail)
 
 
 def _broker(settings: JobSettings) -> str:

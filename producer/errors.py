@@ -24,6 +24,13 @@ class DestinationTaken(Permanent):
     advice = "Choose another destination for this recipe: what was delivered is never written over."
 
 
+class CodeUnknown(Permanent):
+    """No failed photo of the job has this code."""
+
+    code = "code.unknown"
+    advice = "Give one of the codes that the message names, or none to retry them all."
+
+
 class SystemRefused(Permanent):
     """The operating system refused a file or a folder."""
 

@@ -11,6 +11,7 @@ _USAGE = frozenset(
         "destination.overlaps",
         "destination.taken",
         "job.unknown",
+        "code.unknown",
         "settings.invalid",
         "weights.missing",
     }

@@ -23,7 +23,7 @@ from jobs.home import Home
 from jobs.ledger import Ledger
 from jobs.logs import get_logger, read_fields
 from jobs.migrate import migrate
-from jobs.schema import Counts, Failure, Job, PhotoState
+from jobs.schema import Counts, Failure, Job, PhotoState, Standing
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore
 from producer.child import Child
@@ -63,8 +63,13 @@ class Ending:
     """How a run ended."""
 
     submission: Submission
-    counts: Counts
+    standing: Standing
     failures: list[Failure]  # the first few
+
+    @property
+    def counts(self) -> Counts:
+        """The job in numbers."""
+        return self.standing.counts
 
     @property
     def exit_code(self) -> ExitCode:
@@ -116,10 +121,11 @@ def run(
             submission = submit(job, ledger=ledger, source=source)
             watcher.entered(submission)
             _take_back(ledger, max_attempts=settings.max_attempts)
-            counts = ledger.counts(job.id)
+            ledger.resume(job.id)  # whoever gives the command again wants it to go on
+            over = ledger.standing(job.id).over
             stack = _Stack(home, ledger, settings, worker_environment, watcher, worker_command)
             try:
-                if counts.finished < counts.total:
+                if not over:
                     with StopRequest() as stop:
                         stack.work(job, stop)
             except (JobError, WorkerStopped) as error:
@@ -214,22 +220,24 @@ class _Stack:
     def _follow(self, job: Job, valkey: Valkey, worker: Worker, stop: StopRequest) -> None:
         """Publish and look after both children until the job is finished or a signal comes."""
         settings = self.settings.model_copy(update={"broker_url": SecretStr(valkey.url)})
+        app = broker.make_app(settings)
         dispatcher = Dispatcher(
             ledger=self.ledger,
-            publish=partial(broker.publish, broker.make_app(settings)),
+            publish=partial(broker.publish, app),
+            waiting=partial(broker.waiting, app),
             window=settings.window,
             max_attempts=settings.max_attempts,
             job_id=job.id,
         )
         while True:
-            counts = self.ledger.counts(job.id)
-            self.watcher.progress(counts)
-            if counts.finished == counts.total:
+            standing = self.ledger.standing(job.id)
+            self.watcher.progress(standing.counts)
+            if standing.over:
                 return
             valkey.check()
             if worker.is_dead():
                 _take_back(self.ledger, max_attempts=settings.max_attempts)
-                worker.revive(finished=counts.finished, patience=settings.max_attempts + 1)
+                worker.revive(finished=standing.counts.finished, patience=settings.max_attempts + 1)
             with suppress(BrokerUnavailable):  # alive by `check`: the next pass sends all again
                 dispatcher.step()
             if stop.wait(_POLL_S):
@@ -239,7 +247,8 @@ class _Stack:
 
 def _ending(submission: Submission, ledger: Ledger) -> Ending:
     job_id = submission.job.id
-    return Ending(submission, ledger.counts(job_id), ledger.failures(job_id, limit=_MOST_FAILURES))
+    failures = ledger.failures(job_id, limit=_MOST_FAILURES)
+    return Ending(submission, ledger.standing(job_id), failures)
 
 
 def _reason(worker: Child) -> WorkerStopped | WorkerFailed:

@@ -5,11 +5,13 @@ raises `SCHEMA_VERSION`. `status --json` gives `{"schema_version", "jobs": [JOB.
 job first; `status JOB --json` gives `{"schema_version", "job": JOB}`, with `failures`. A JOB is
 
     {"id", "name", "source", "destination", "recipe": {...}, "recipe_hash", "finished": bool,
-     "photos": {"total", "pending", "published", "claimed", "done", "failed"},
-     "faces": {"found", "restored"},
+     "status": "active" | "paused" | "cancelled", "priority", "window": "22:00-06:00" | null,
+     "photos": {"total", "pending", "published", "claimed", "done", "failed", "cancelled"},
+     "failed_by_code": {CODE: number}, "faces": {"found", "restored"},
+     "waiting_for": TEXT | null,
      "failures": [{"key", "code", "message", "advice", "stage", "attempts", "failed_at"}]}
 
-and `failed_at` is in seconds since the epoch.
+`waiting_for` and `failures` only come with a single job; `failed_at` is in seconds since the epoch.
 """
 
 import json
@@ -22,10 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.durations import duration
-from jobs.schema import Counts, Failure, Job, PhotoState
+from jobs.schema import Counts, Failure, JobStatus, PhotoState, Standing
 from producer.scan import Tally
 
 SCHEMA_VERSION = 1
+_NOT_BEGUN = (PhotoState.PENDING, PhotoState.PUBLISHED)
 _PACE_WINDOW_S = 120.0
 _MINUTE_S = 60
 _LEFT_ALONE = ": the sidecars say why; see --min-score, --profiles, --large-faces"
@@ -87,51 +90,91 @@ def scan_lines(tally: Tally) -> list[str]:
     ]
 
 
-def jobs_json(jobs: Iterable[tuple[Job, Counts]]) -> str:
+def jobs_json(jobs: Iterable[Standing]) -> str:
     """Return the list of jobs as JSON."""
-    records = [_record(job, counts) for job, counts in jobs]
+    records = [_record(standing) for standing in jobs]
     return json.dumps({"schema_version": SCHEMA_VERSION, "jobs": records}, indent=2)
 
 
-def job_json(job: Job, counts: Counts, failures: Iterable[Failure]) -> str:
-    """Return one job with its failures as JSON."""
-    record = _record(job, counts) | {"failures": [asdict(failure) for failure in failures]}
+def job_json(standing: Standing, failures: Iterable[Failure], *, now: float) -> str:
+    """Return one job with its failures as JSON; `now` in seconds since the epoch."""
+    record = _record(standing) | {
+        "waiting_for": waiting_for(standing, now=now),
+        "failures": [asdict(failure) for failure in failures],
+    }
     return json.dumps({"schema_version": SCHEMA_VERSION, "job": record}, indent=2)
 
 
-def jobs_table(jobs: Iterable[tuple[Job, Counts]]) -> Table:
+def jobs_table(jobs: Iterable[Standing]) -> Table:
     """Return one row a job."""
     table = Table("job", "name", box=None, pad_edge=False)
     for heading in ("photos", "done", "failed", "waiting", "finds"):
         table.add_column(heading, justify="right")
+    table.add_column("status")
     table.add_column("destination", overflow="fold")
-    for job, counts in jobs:
+    for standing in jobs:
+        job, counts = standing.job, standing.counts
         done, failed = counts.of(PhotoState.DONE), counts.of(PhotoState.FAILED)
         numbers = (counts.total, done, failed, counts.total - done - failed, counts.faces)
         table.add_row(
-            job.id, Text(plain(job.name)), *map(str, numbers), Text(plain(job.destination))
+            job.id,
+            Text(plain(job.name)),
+            *map(str, numbers),
+            standing.control.status,
+            Text(plain(job.destination)),
         )
     return table
 
 
-def job_table(job: Job, counts: Counts) -> Table:
-    """Return one job in numbers."""
+def job_table(standing: Standing, *, now: float | None = None) -> Table:
+    """Return one job in numbers; with `now`, in seconds since the epoch, what it waits for too."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    job, counts, control = standing.job, standing.counts, standing.control
+    waiting = None if now is None else waiting_for(standing, now=now)
+    left = counts.faces - counts.faces_restored
     rows = [
         ("job", f"{job.id} {plain(job.name)}"),
         ("from", plain(job.source)),
         ("to", plain(job.destination)),
+        *([("status", control.status)] if control.status is not JobStatus.ACTIVE else []),
+        *([("priority", f"{control.priority}")] if control.priority else []),
+        *([("window", f"{control.hours}")] if control.hours else []),
         ("photos", f"{counts.total}"),
-        *((f"  {state}", f"{counts.of(state)}") for state in PhotoState if counts.of(state)),
+        *((f"  {name}", f"{photos}") for name, photos in _photos(standing).items() if photos),
         ("finds", f"{counts.faces}, {counts.faces_restored} restored"),
+        *([("  left alone", f"{left}{_LEFT_ALONE}")] if left else []),
+        *([("waiting", waiting)] if waiting else []),
     ]
-    if left := counts.faces - counts.faces_restored:
-        rows.append(("  left alone", f"{left}{_LEFT_ALONE}"))
     for name, value in rows:
         table.add_row(name, Text(value))
     return table
+
+
+def waiting_for(standing: Standing, *, now: float) -> str | None:
+    """Say why nothing of a job moves; None where something does, or all is done."""
+    counts, control = standing.counts, standing.control
+    if counts.finished == counts.total or counts.of(PhotoState.CLAIMED):
+        return None
+    next_try_s = 0.0 if standing.next_try_at is None else standing.next_try_at - now
+    reasons = {
+        f"it is {control.status}: `gpen-archive resume` lets it go on": (
+            control.status is not JobStatus.ACTIVE
+        ),
+        f"it runs {control.hours} by the dispatcher's clock, or no dispatcher runs": (
+            not control.open
+        ),
+        "its photos are published; no worker that takes their memory class has one yet": (
+            counts.of(PhotoState.PUBLISHED)
+        ),
+        f"the next try, in {duration(next_try_s)}": next_try_s > 0,
+        f"{standing.others_in_flight} photos of other jobs are before it": (
+            standing.others_in_flight
+        ),
+    }
+    nobody = "nobody publishes its photos: no dispatcher runs, or it can't reach the broker"
+    return next((reason for reason, holds in reasons.items() if holds), nobody)
 
 
 def failures_table(failures: Sequence[Failure]) -> Table:
@@ -150,7 +193,8 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
-def _record(job: Job, counts: Counts) -> dict[str, Any]:
+def _record(standing: Standing) -> dict[str, Any]:
+    job, counts, control = standing.job, standing.counts, standing.control
     return {
         "id": job.id,
         "name": job.name,
@@ -159,9 +203,24 @@ def _record(job: Job, counts: Counts) -> dict[str, Any]:
         "recipe": job.recipe.model_dump(),
         "recipe_hash": job.recipe.hash(),
         "finished": counts.finished == counts.total,
-        "photos": {"total": counts.total} | {state: counts.of(state) for state in PhotoState},
+        "status": control.status,
+        "priority": control.priority,
+        "window": None if control.hours is None else str(control.hours),
+        "photos": {"total": counts.total} | _photos(standing),
+        "failed_by_code": counts.by_code,
         "faces": {"found": counts.faces, "restored": counts.faces_restored},
     }
+
+
+def _photos(standing: Standing) -> dict[str, int]:
+    """Return the numbers of photos by state; what a cancelled job never began is cancelled."""
+    counts = standing.counts
+    numbers: dict[str, int] = {state: counts.of(state) for state in PhotoState}
+    numbers["cancelled"] = 0
+    if standing.control.status is JobStatus.CANCELLED:
+        numbers["cancelled"] = counts.of(*_NOT_BEGUN)
+        numbers |= dict.fromkeys(_NOT_BEGUN, 0)
+    return numbers
 
 
 def _rate(per_s: float | None) -> str:

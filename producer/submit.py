@@ -6,6 +6,7 @@ Messages are not this module's business: whoever dispatches finds the rows.
 from dataclasses import dataclass
 from itertools import chain
 
+from jobs.hours import Hours
 from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
@@ -24,10 +25,18 @@ class Submission:
     tally: Tally
 
 
-def submit(job: Job, *, ledger: Ledger, source: ObjectStore) -> Submission:
+def submit(
+    job: Job,
+    *,
+    ledger: Ledger,
+    source: ObjectStore,
+    priority: int | None = None,
+    hours: Hours | None = None,
+) -> Submission:
     """Enter the job and every photo of its source that the ledger doesn't know yet.
 
-    A source without photos leaves no job behind.
+    A source without photos leaves no job behind. Priority and hours that are given hold for a job
+    that is known already, too.
 
     Raises:
         DatabaseUnavailable: the ledger can't be written; repeating the submission completes it.
@@ -38,9 +47,17 @@ def submit(job: Job, *, ledger: Ledger, source: ObjectStore) -> Submission:
     first = next(candidates, None)
     if first is None:
         return Submission(job, new=0, known=0, tally=tally)
-    ledger.add_job(job)
+    if not ledger.add_job(job, priority=priority or 0, hours=hours):
+        _tell(ledger, job, priority, hours)
     new = ledger.add_photos(job.id, chain([first], candidates))
     return Submission(job, new=new, known=tally.photos - new, tally=tally)
+
+
+def _tell(ledger: Ledger, job: Job, priority: int | None, hours: Hours | None) -> None:
+    if priority is not None:
+        ledger.set_priority(job.id, priority)
+    if hours is not None:
+        ledger.set_hours(job.id, hours)
 
 
 def open_source(job: Job, settings: JobSettings) -> ObjectStore:

@@ -269,3 +269,11 @@ def test_nothing_ever_leaves_the_diagram_of_states(album, ledger, clock):
                 assert step[1] in TRANSITIONS[step[0]]
                 seen.add(step)
     assert len(seen) >= 6
+
+
+def test_a_method_cannot_take_a_photo_where_the_table_does_not_let_it(album, monkeypatch):
+    album.add("a.jpg")
+    monkeypatch.setitem(TRANSITIONS, PhotoState.PENDING, {})
+    with pytest.raises(ValueError, match="claim may not take a photo from pending to claimed"):
+        album.claim()
+    assert album.state() is PhotoState.PENDING

@@ -1,13 +1,19 @@
 """What the ledger promises to who submits, publishes and reports, on SQLite and on PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
+from jobs.database import Database
 from jobs.errors import JobUnknown, UnsafeKey
+from jobs.hours import Hours
 from jobs.ledger import Ledger
+from jobs.memory import MemoryClass
 from jobs.recipe import Recipe
-from jobs.schema import Candidate, Job, PhotoState
+from jobs.schema import Candidate, Job, Miscount, PhotoState
 
 # Jobs and photos
 
@@ -132,7 +138,7 @@ def test_a_photo_that_waits_for_its_next_try_is_not_published_early(album, ledge
 def test_in_flight_counts_what_is_published_or_claimed(album, letters, ledger):
     album.add("a.jpg", "b.jpg", "c.jpg")
     letters.add("a.jpg")
-    ledger.publish_next(2)
+    ledger.publish_next(2, job_id=album.job.id)
     album.claim("c.jpg")
     ledger.claim(letters.photo().id, worker="one", lease_s=1)
     assert ledger.in_flight(album.job.id) == 3
@@ -172,6 +178,31 @@ def test_counts_say_how_far_a_job_is(album, letters, ledger):
     assert (counts.faces, counts.faces_restored) == (3, 2)
 
 
+def test_counts_say_how_many_failed_with_which_code(album):
+    album.add("a.jpg", "b.jpg", "c.jpg")
+    for key, code in (("a.jpg", "store.full"), ("b.jpg", "photo.empty"), ("c.jpg", "store.full")):
+        album.fail(album.claim(key), code=code)
+    assert album.ledger.counts(album.job.id).by_code == {"store.full": 2, "photo.empty": 1}
+    album.ledger.retry(album.job.id, code="store.full")
+    assert album.ledger.counts(album.job.id).by_code == {"photo.empty": 1}
+
+
+def test_a_tally_that_differs_is_found_and_put_right(url, album, letters, ledger):
+    album.add("a.jpg", "b.jpg")
+    letters.add("a.jpg")
+    album.succeed(album.claim("a.jpg"))
+    right = ledger.counts(album.job.id)
+    assert ledger.miscounts() == []
+    with closing(Database(url)) as database, database.begin() as connection:
+        connection.execute(
+            text("UPDATE tallies SET photos = photos + 2, faces = 0 WHERE state = 'done'")
+        )
+    assert ledger.miscounts() == [Miscount(album.job.id, PhotoState.DONE, "", -2, 3, 0)]
+    ledger.recount()
+    assert ledger.miscounts() == []
+    assert ledger.counts(album.job.id) == right
+
+
 def test_a_failure_says_when_the_photo_was_given_up(album, ledger, clock):
     album.add("a.jpg", "b.jpg")
     album.fail(album.claim("a.jpg"))
@@ -190,3 +221,132 @@ def test_photos_can_be_read_by_state(album, ledger):
 
 def test_a_migrated_database_passes_the_check(ledger):
     ledger.check()
+
+
+# Telling a job what to do
+
+
+@pytest.mark.parametrize("rest", ["pause", "cancel"])
+def test_no_photo_of_a_job_that_rests_begins(album, ledger, rest):
+    album.add("a.jpg", "b.jpg")
+    [ref] = ledger.publish_next(1)
+    getattr(ledger, rest)(album.job.id)
+    assert ledger.claim(ref.id, worker="one", lease_s=1) is None
+    assert album.state("a.jpg") is PhotoState.PENDING
+    assert album.claim("a.jpg") is None
+    assert album.claim("b.jpg") is None
+    assert ledger.publish_next(5) == []
+    ledger.resume(album.job.id)
+    assert len(ledger.publish_next(5)) == 2
+
+
+def test_a_photo_in_hand_is_finished_whatever_is_said(album, ledger):
+    album.add("a.jpg", "b.jpg")
+    claims = [album.claim("a.jpg"), album.claim("b.jpg")]
+    ledger.pause(album.job.id)
+    album.succeed(claims[0])
+    ledger.cancel(album.job.id)
+    album.succeed(claims[1])
+    assert ledger.counts(album.job.id).of(PhotoState.DONE) == 2
+
+
+def test_what_a_resting_job_had_published_is_withdrawn_and_no_others(album, letters, ledger):
+    album.add("a.jpg")
+    letters.add("a.jpg")
+    ledger.publish_next(2)
+    ledger.pause(album.job.id)
+    assert ledger.withdraw() == 1
+    assert album.state() is PhotoState.PENDING
+    assert letters.state() is PhotoState.PUBLISHED
+
+
+def test_a_job_of_higher_priority_goes_first(album, letters, ledger, clock):
+    album.add("a.jpg", "b.jpg")
+    clock.advance(1)
+    letters.add("c.jpg", "d.jpg")
+    ledger.set_priority(letters.job.id, 3)
+    assert [(ref.key, ref.priority) for ref in ledger.publish_next(3)] == [
+        ("c.jpg", 3),
+        ("d.jpg", 3),
+        ("a.jpg", 0),
+    ]
+
+
+def test_jobs_of_one_priority_have_as_many_photos_in_flight_each(album, letters, ledger, clock):
+    album.add(*(f"{number}.jpg" for number in range(20)))
+    ledger.publish_next(6)
+    clock.advance(1)
+    letters.add(*(f"{number}.jpg" for number in range(20)))
+    ledger.publish_next(4)
+    assert (ledger.in_flight(album.job.id), ledger.in_flight(letters.job.id)) == (6, 4)
+    ledger.publish_next(3)
+    assert (ledger.in_flight(album.job.id), ledger.in_flight(letters.job.id)) == (7, 6)
+
+
+def test_what_one_job_leaves_goes_to_the_others(album, letters, ledger):
+    album.add("a.jpg")
+    letters.add(*(f"{number}.jpg" for number in range(9)))
+    assert len(ledger.publish_next(8)) == 8
+    assert ledger.in_flight(letters.job.id) == 7
+
+
+def test_a_job_with_hours_waits_until_they_are_opened(album, ledger, clock):
+    now = datetime.fromtimestamp(clock.now, UTC).astimezone()
+    ledger.add_job(album.job, hours=Hours(now.time(), (now + timedelta(hours=1)).time()))
+    album.add("a.jpg")
+    assert ledger.publish_next(1) == []
+    ledger.keep_hours()
+    assert len(ledger.publish_next(1)) == 1
+    clock.advance(3600)
+    ledger.keep_hours()
+    assert album.claim() is None
+    ledger.set_hours(album.job.id, None)
+    assert album.claim() is not None
+
+
+def test_photos_are_published_by_memory_class(album, ledger):
+    ledger.add_job(album.job)
+    ledger.add_photos(album.job.id, [Candidate("s.jpg", 1), Candidate("l.tif", 10**10)])
+    [ref] = ledger.publish_next(5, memory_class=MemoryClass.LARGE)
+    assert (ref.key, ref.memory_class) == ("l.tif", MemoryClass.LARGE)
+    assert ledger.in_flight_by_class() == {
+        MemoryClass.SMALL: 0,
+        MemoryClass.MEDIUM: 0,
+        MemoryClass.LARGE: 1,
+    }
+    assert ledger.publish_next(5, memory_class=MemoryClass.MEDIUM) == []
+
+
+def test_a_photo_that_needs_more_memory_is_given_back_for_a_larger_worker(album, ledger):
+    album.add("a.jpg")
+    ledger.release(album.claim(), after_s=0, memory_class=MemoryClass.LARGE)
+    assert album.photo().memory_class is MemoryClass.LARGE
+    assert ledger.publish_next(5, memory_class=MemoryClass.SMALL) == []
+    assert len(ledger.publish_next(5, memory_class=MemoryClass.LARGE)) == 1
+
+
+def test_a_standing_says_what_a_job_could_be_waiting_for(album, letters, ledger, clock):
+    album.add("a.jpg", "b.jpg")
+    letters.add("a.jpg")
+    ledger.release(album.claim("a.jpg"), after_s=30)
+    ledger.release(album.claim("b.jpg"), after_s=20)
+    ledger.publish_next(1, job_id=letters.job.id)
+    standing = ledger.standing(album.job.id)
+    assert (standing.job, standing.next_try_at) == (album.job, clock.now + 20)
+    assert standing.others_in_flight == 1
+    assert {each.job.name: each.counts.total for each in ledger.standings()} == {
+        "album": 2,
+        "letters": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "flying", "over"),
+    [("active", 0, False), ("cancelled", 0, True), ("cancelled", 1, False)],
+)
+def test_a_cancelled_job_is_over_once_nothing_is_in_flight(album, ledger, status, flying, over):
+    album.add("a.jpg", "b.jpg")
+    ledger.publish_next(flying)
+    if status == "cancelled":
+        ledger.cancel(album.job.id)
+    assert ledger.standing(album.job.id).over is over

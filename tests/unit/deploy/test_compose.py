@@ -176,6 +176,8 @@ def test_the_example_environment_holds_no_secret() -> None:
 def plain(value: Any) -> str:
     if hasattr(value, "get_secret_value"):
         return str(value.get_secret_value())
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -11,6 +11,7 @@ import jobs.errors
 import producer.errors
 import worker.export.errors
 from gpen_engine import Detail, Reason
+from jobs.ledger import Ledger
 from jobs.schema import TRANSITIONS, PhotoState
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -45,16 +46,27 @@ def test_what_has_one_code_has_one_advice():
     assert len(codes) == len(set(codes))
 
 
-def test_the_table_of_states_is_that_of_the_code():
+def test_the_diagram_of_states_is_the_table_of_the_code():
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
     section = page.split("## A photo's states")[1].split("\n## ")[0]
     drawn = {
-        (PhotoState(leaving), PhotoState(entered))
-        for row in re.findall(r"^\| (.+?) \| (\w+) \(\w\) \|", section, re.MULTILINE)
-        for leaving in re.findall(r"(\w+) \(\w\)", row[0])
-        for entered in [row[1]]
+        (leaves, enters, frozenset(by.split(", ")))
+        for leaves, enters, by in re.findall(r"^ +(\w+) --> (\w+) : (.+)$", section, re.MULTILINE)
     }
-    assert drawn == {(state, after) for state, nexts in TRANSITIONS.items() for after in nexts}
+    assert drawn == {
+        (leaves, enters, by)
+        for leaves, following in TRANSITIONS.items()
+        for enters, by in following.items()
+    }
+    assert re.findall(r"(\w+) --> \[\*\]", section) == [
+        state for state in PhotoState if not TRANSITIONS[state]
+    ]
+
+
+def test_every_method_that_the_diagram_names_is_one_of_the_ledger():
+    for following in TRANSITIONS.values():
+        for name in frozenset[str]().union(*following.values()):
+            assert callable(getattr(Ledger, name))
 
 
 def test_the_sidecar_page_explains_every_reason_and_detail():

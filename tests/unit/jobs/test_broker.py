@@ -5,6 +5,7 @@ import pytest
 
 from jobs import broker
 from jobs.errors import BrokerUnavailable, SettingsInvalid
+from jobs.memory import MemoryClass
 from jobs.schema import PhotoMessage, PhotoRef
 from jobs.settings import JobSettings
 
@@ -30,9 +31,9 @@ def app(fresh_valkey_url):
     app.close()
 
 
-def receive(app):
+def receive(app, memory_class=MemoryClass.SMALL):
     with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue(broker.QUEUE)
+        queue = connection.SimpleQueue(broker.QUEUES[memory_class])
         message = queue.get(timeout=5)
         message.ack()
         queue.close()
@@ -103,3 +104,36 @@ def test_every_photo_gets_its_own_message(app):
     broker.publish(app, [PhotoRef(number, "album", f"{number}.jpg") for number in range(5)])
     ids = [receive(app).decode()[0][0]["photo_id"] for _ in range(5)]
     assert ids == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.services
+def test_a_photo_goes_to_the_queue_of_its_memory_class(app):
+    large = PhotoRef(8, "album", "wall.tif", memory_class=MemoryClass.LARGE)
+    assert set(broker.waiting(app).values()) == {0}
+    broker.publish(app, [large, REF, REF])
+    assert broker.waiting(app) == {
+        MemoryClass.SMALL: 2,
+        MemoryClass.MEDIUM: 0,
+        MemoryClass.LARGE: 1,
+    }
+    assert receive(app, MemoryClass.LARGE).decode()[0][0]["photo_id"] == 8
+
+
+@pytest.mark.services
+def test_an_urgent_photo_overtakes_those_that_wait(app):
+    priorities = {1: -5, 2: 0, 3: 9, 4: 0, 5: 2}
+    refs = [PhotoRef(photo, "album", "a.jpg", priority=p) for photo, p in priorities.items()]
+    broker.publish(app, refs)
+    taken = [receive(app).decode()[0][0]["photo_id"] for _ in refs]
+    assert taken == [3, 5, 2, 4, 1]
+    assert set(broker.waiting(app).values()) == {0}
+
+
+def test_a_worker_takes_from_the_queues_of_its_setting_the_large_ones_first():
+    assert queues_of() == ["photos.large", "photos.medium", "photos.small"]
+    assert queues_of(queues=("small", "medium")) == ["photos.medium", "photos.small"]
+
+
+def queues_of(**settings):
+    app = broker.make_app(JobSettings(broker_url="redis://127.0.0.1/0", **settings))
+    return list(app.amqp.queues)

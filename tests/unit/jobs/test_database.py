@@ -112,6 +112,7 @@ def test_a_ledger_that_cannot_be_written_can_be_asked_and_no_file_appears_beside
 ):
     reader.check()
     assert [job.name for job in reader.jobs()] == ["album"]
+    assert [standing.counts.total for standing in reader.standings()] == [0]
     assert [path.name for path in read_only.iterdir()] == ["ledger.sqlite3"]
 
 

@@ -64,13 +64,14 @@ def test_a_migrated_database_has_the_constraints_of_a_mapped_one(url, database):
         Table.metadata.drop_all(connection)
         Table.metadata.create_all(connection)
         assert checks(connection) == migrated
-        assert len(migrated) == 2
+        assert len(migrated) == 4
 
 
 def checks(connection):
     return {
         (check["name"], check["sqltext"])
-        for check in inspect(connection).get_check_constraints("photos")
+        for table in ("jobs", "photos")
+        for check in inspect(connection).get_check_constraints(table)
     }
 
 
@@ -81,8 +82,30 @@ def test_migrations_go_up_down_and_up_again(url, database):
         assert tables(connection) == {"alembic_version"}
     migrate(url)
     with database.begin() as connection:
-        assert tables(connection) == {"alembic_version", "jobs", "photos"}
+        assert tables(connection) == {"alembic_version", "jobs", "photos", "tallies"}
         assert current_revision(connection) == expected_revision()
+
+
+def test_photos_of_an_older_database_are_tallied(url, database, ledger):
+    with database.begin() as connection:
+        command.upgrade(configuration(connection), "0001")
+        connection.execute(
+            text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
+            {"recipe": Recipe().canonical()},
+        )
+        photo = "INSERT INTO photos (job_id, key, size_bytes, attempts, not_before, state, "
+        for row in (
+            "faces) VALUES ('j', 'a', 1, 1, 0, 'done', 2)",
+            *[
+                f"error_code) VALUES ('j', '{key}', 1, 1, 0, 'failed', 'store.full')"
+                for key in "bc"
+            ],
+        ):
+            connection.execute(text(photo + row))
+    migrate(url)
+    assert ledger.miscounts() == []
+    counts = ledger.counts("j")
+    assert (counts.total, counts.faces, counts.by_code) == (3, 2, {"store.full": 2})
 
 
 def test_migrating_twice_is_harmless(url, ledger):

@@ -127,7 +127,7 @@ def test_other_work_is_another_job(other):
 
 def test_every_state_has_its_transitions_and_done_is_the_end():
     assert set(TRANSITIONS) == set(PhotoState)
-    assert TRANSITIONS[PhotoState.DONE] == frozenset()
+    assert TRANSITIONS[PhotoState.DONE] == {}
 
 
 def test_counts_add_up():

@@ -1,6 +1,7 @@
 import pytest
 
 from jobs.errors import SettingsInvalid
+from jobs.memory import MemoryClass
 from jobs.settings import JobSettings
 
 SECRETS = {
@@ -27,6 +28,8 @@ def test_settings_come_from_the_environment(monkeypatch):
         ("GPEN_WINDOW", "0"),
         ("GPEN_MAX_ATTEMPTS", "many hunter2"),
         ("GPEN_LOG_FORMAT", "hunter2"),
+        ("GPEN_QUEUES", "small,hunter2"),
+        ("GPEN_QUEUES", ""),
     ],
 )
 def test_a_wrong_value_is_reported_by_its_name_and_never_shown(monkeypatch, name, value):
@@ -34,6 +37,12 @@ def test_a_wrong_value_is_reported_by_its_name_and_never_shown(monkeypatch, name
     with pytest.raises(SettingsInvalid, match=name) as caught:
         JobSettings.from_environment()
     assert "hunter2" not in str(caught.value)
+
+
+def test_queues_are_named_with_commas_between(monkeypatch):
+    monkeypatch.setenv("GPEN_QUEUES", "small, medium")
+    settings = JobSettings.from_environment()
+    assert settings.queues == (MemoryClass.SMALL, MemoryClass.MEDIUM)
 
 
 def test_printing_the_settings_shows_no_secret(monkeypatch):

@@ -339,17 +339,68 @@ def test_a_destination_without_a_run_is_a_usage_error(call, tmp_path):
 
 
 @pytest.mark.usefixtures("service")
-@pytest.mark.parametrize(("code", "count"), [("photo.corrupt", 0), ("photo.empty", 1)])
-def test_only_failures_with_the_given_code_are_retried(call, failed_job, code, count):
-    end = call("retry", failed_job.id, "--code", code)
+def test_only_failures_with_the_given_code_are_retried(call, failed_job):
+    end = call("retry", failed_job.id, "--code", "photo.empty")
     assert end.code == 0
-    assert end.out.startswith(f"{count} photo")
+    assert end.out.startswith("1 photo")
+
+
+@pytest.mark.usefixtures("service")
+def test_a_code_that_no_photo_has_is_refused_with_those_there_are(call, failed_job):
+    end = call("retry", failed_job.id, "--code", "photo.corrupt")
+    assert end.code == 2
+    assert "[code.unknown]" in end.err
+    assert "photo.empty (1)" in end.err
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_a_job_is_paused_cancelled_and_resumed(call, ledger):
+    for command, status in (("pause", "paused"), ("cancel", "cancelled"), ("resume", "active")):
+        assert call(command, "album").code == 0
+        told = json.loads(call("status", "album", "--json").out)
+        assert told["job"]["status"] == status
+        assert ledger.publish_next(5) == [] or status == "active"
+
+
+@pytest.mark.usefixtures("service")
+def test_a_job_gets_a_priority_and_hours(call, ledger, failed_job):
+    assert call("priority", "album", "7").code == 0
+    assert call("window", "album", "22:00-06:00").out.endswith("runs 22:00-06:00.\n")
+    control = ledger.standing(failed_job.id).control
+    assert (control.priority, str(control.hours)) == (7, "22:00-06:00")
+    call("window", "album", "always")
+    assert ledger.standing(failed_job.id).control.hours is None
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+def test_a_negative_priority_can_be_given(call):
+    assert call("priority", "album", "--", "-3").out.endswith("priority -3.\n")
+
+
+@pytest.mark.usefixtures("service", "failed_job")
+@pytest.mark.parametrize("hours", ["22-6", "25:00-06:00", "06:00-06:00", "tonight"])
+def test_hours_that_are_none_are_a_usage_error(call, tmp_path, masters, hours):
+    assert call("window", "album", hours).code == 2
+    assert call("submit", masters, tmp_path / "out", "--window", hours).code == 2
+
+
+@pytest.mark.usefixtures("service")
+def test_a_job_is_submitted_with_hours_and_priority_and_told_others_later(
+    call, ledger, tmp_path, masters
+):
+    for hours, priority in (("22:00-06:00", "5"), ("20:00-04:00", "-5")):
+        given = ("--window", hours, "--priority", priority)
+        assert call("submit", masters, tmp_path / "out", *given).code == 0
+        [standing] = ledger.standings()
+        assert (str(standing.control.hours), standing.control.priority) == (hours, int(priority))
+        assert not standing.control.open
 
 
 @pytest.mark.usefixtures("service", "failed_job")
 def test_one_pass_of_dispatch_publishes_and_tells(call, monkeypatch):
     sent = []
     monkeypatch.setattr(cli.broker, "publish", lambda _, refs: sent.extend(refs))
+    monkeypatch.setattr(cli.broker, "waiting", lambda _: {})
     assert call("dispatch", "--once").out == "1 published, 0 requeued, 0 given up\n"
     assert [ref.key for ref in sent] == ["b.jpg"]
 
@@ -364,6 +415,7 @@ def test_one_pass_of_dispatch_without_a_broker_fails(call, monkeypatch, tmp_path
 
 @pytest.mark.usefixtures("service", "failed_job")
 def test_dispatch_runs_until_it_is_stopped_which_is_a_normal_end(call, monkeypatch):
+    monkeypatch.setattr(cli.broker, "waiting", lambda _: {})
     monkeypatch.setattr(
         cli.broker, "publish", lambda _app, _refs: os.kill(os.getpid(), signal.SIGTERM)
     )

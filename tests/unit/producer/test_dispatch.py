@@ -1,9 +1,14 @@
 import os
 import signal
+import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from jobs.errors import BrokerUnavailable, PhotoCrashesWorker
+from jobs.hours import Hours
+from jobs.memory import MemoryClass
 from jobs.schema import Candidate, Outcome, PhotoState
 from producer.dispatch import Dispatcher, Pass, serve
 from producer.stop import StopRequest
@@ -72,6 +77,66 @@ def test_what_is_finished_makes_room(dispatcher, ledger, broker, job):
     finish(ledger, next(ledger.photos(job.id, state=PhotoState.PUBLISHED)))
     assert dispatcher.step().published == 1
     assert broker.keys == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+@pytest.mark.usefixtures("job")
+def test_a_message_that_no_worker_has_taken_takes_its_place_even_if_its_photo_is_back(
+    ledger, broker, clock
+):
+    dispatcher = Dispatcher(
+        ledger=ledger,
+        publish=broker.publish,
+        waiting=lambda: {MemoryClass.SMALL: len(broker.keys)},
+        window=2,
+        max_attempts=2,
+        published_timeout_s=60,
+    )
+    for _ in range(3):
+        dispatcher.step()
+        clock.advance(61)
+    assert broker.keys == ["0.jpg", "1.jpg"]
+
+
+def test_no_memory_class_takes_all_of_the_window(ledger, broker, make_job):
+    job = make_job()
+    ledger.add_job(job)
+    sizes = {"small": 1000, "large": 10**12}
+    ledger.add_photos(
+        job.id,
+        [Candidate(f"{name}{i}.jpg", size) for name, size in sizes.items() for i in range(30)],
+    )
+    Dispatcher(ledger=ledger, publish=broker.publish, window=20, max_attempts=2).step()
+    assert len(broker.keys) == 20
+    assert sum(key.startswith("large") for key in broker.keys) == 4
+    assert ledger.in_flight_by_class()[MemoryClass.SMALL] == 16
+
+
+@pytest.mark.parametrize("rest", ["pause", "cancel"])
+def test_what_is_published_of_a_job_that_rests_is_taken_back(dispatcher, ledger, job, rest):
+    dispatcher.step()
+    ledger.claim(next(ledger.photos(job.id)).id, worker="w", lease_s=60)
+    getattr(ledger, rest)(job.id)
+    assert dispatcher.step().published == 0
+    assert ledger.counts(job.id).by_state == {PhotoState.PENDING: 4, PhotoState.CLAIMED: 1}
+    ledger.resume(job.id)
+    assert dispatcher.step().published == 1
+
+
+def test_a_job_starts_and_drains_by_the_clock(dispatcher, ledger, job, clock, midnight):
+    ledger.set_hours(job.id, Hours.parse("22:00-06:00"))
+    for hour, flying in ((21, 0), (22, 2), (29, 2), (30, 0), (45, 0), (46, 2)):
+        clock.now = midnight + 3600 * hour
+        dispatcher.step()
+        assert ledger.in_flight(job.id) == flying, hour
+
+
+@pytest.fixture
+def midnight(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield datetime(2026, 11, 3, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_a_photo_is_committed_as_published_before_its_message_is_sent(ledger, job):

@@ -1,10 +1,12 @@
 import socket
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
 
 from jobs.migrate import migrate
+from jobs.schema import Candidate
 from jobs.settings import JobSettings
 from producer import doctor
 from producer.doctor import Check, check_all
@@ -51,6 +53,22 @@ def test_a_database_that_was_never_migrated_is_not(tmp_path):
     check = verdicts(database_url=SecretStr(f"sqlite:///{tmp_path}/new.sqlite3"))["database"]
     assert not check.ok
     assert "database.unavailable" in check.detail
+
+
+def test_tallies_that_differ_from_their_rows_are_wrong(ledger, make_job, tmp_path):
+    url = SecretStr(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    job = make_job()
+    ledger.add_job(job)
+    ledger.add_photos(job.id, [Candidate("a.jpg", 1)])
+    assert verdicts(database_url=url)["tallies"].ok
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as connection:
+        connection.execute("UPDATE tallies SET photos = 7")
+    connection.close()
+    check = verdicts(database_url=url)["tallies"]
+    assert not check.ok
+    assert job.id in check.detail
+    ledger.recount()
+    assert verdicts(database_url=url)["tallies"].ok
 
 
 def test_a_broker_that_does_not_answer_is_wrong(free_port):

@@ -3,13 +3,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import PhotoCrashesWorker, StoreFull
-from jobs.schema import Counts, PhotoState
+from jobs.home import Home
+from jobs.ledger import Ledger
+from jobs.schema import Counts, JobStatus, PhotoState
 from jobs.settings import JobSettings
 from jobs.storage import DirectoryStore
 from producer import local
@@ -155,6 +158,28 @@ def test_a_signal_lets_the_photo_in_hand_finish_and_the_next_run_does_the_rest(
     onlooker.when = lambda _: False
     assert run().exit_code is ExitCode.DONE
     assert len(delivered(tmp_path)) == 4
+
+
+def test_a_run_that_is_cancelled_ends_and_the_same_run_again_takes_it_up(
+    run, masters, tmp_path, onlooker
+):
+    source = masters("a.jpg", "slow.jpg", "z.jpg")
+
+    def cancel() -> None:
+        with closing(Ledger(Home(tmp_path / "out").ledger_url)) as ledger:
+            ledger.cancel(ledger.jobs()[0].id)
+        (source / ".go").touch()
+
+    onlooker.when = lambda counts: counts.of(PhotoState.CLAIMED) == 1
+    onlooker.then = cancel
+    ending = run()
+    assert ending.exit_code is ExitCode.INTERRUPTED
+    assert ending.standing.control.status is JobStatus.CANCELLED
+    assert ending.counts.of(PhotoState.CLAIMED, PhotoState.PUBLISHED) == 0
+
+    onlooker.when = lambda _counts: False
+    assert run().exit_code is ExitCode.DONE
+    assert len(delivered(tmp_path)) == 3
 
 
 def test_a_second_signal_does_not_wait_for_the_photo_in_hand(run, masters, onlooker):

@@ -3,19 +3,26 @@ import json
 import pytest
 from rich.console import Console
 
-from jobs.schema import Counts, Failure, PhotoState
+from jobs.hours import Hours
+from jobs.schema import Control, Counts, Failure, JobStatus, PhotoState, Standing
 from producer import report
 from producer.report import Pace
 from producer.scan import Tally
 
 
-def counts(done=0, failed=0, pending=0, faces=0, restored=0) -> Counts:
+def counts(done=0, failed=0, pending=0, faces=0, restored=0, published=0, claimed=0) -> Counts:
     states = {
+        PhotoState.PUBLISHED: published,
+        PhotoState.CLAIMED: claimed,
         PhotoState.DONE: done,
         PhotoState.FAILED: failed,
         PhotoState.PENDING: pending,
     }
     return Counts(by_state=states, faces=faces, faces_restored=restored)
+
+
+def standing(job, *, control=Control(), next_try_at=None, others=0, **numbers) -> Standing:  # noqa: B008 - frozen
+    return Standing(job, control, counts(**numbers), next_try_at, others)
 
 
 def rendered(table) -> str:
@@ -81,7 +88,7 @@ def test_a_finished_job_has_no_time_left():
 def test_the_json_of_a_job_has_the_documented_shape(make_job):
     job = make_job()
     told = json.loads(
-        report.job_json(job, counts(done=2, failed=1, faces=5, restored=4), [FAILURE])
+        report.job_json(standing(job, done=2, failed=1, faces=5, restored=4), [FAILURE], now=0)
     )
     assert told == {
         "schema_version": 1,
@@ -100,7 +107,13 @@ def test_the_json_of_a_job_has_the_documented_shape(make_job):
                 "claimed": 0,
                 "done": 2,
                 "failed": 1,
+                "cancelled": 0,
             },
+            "status": "active",
+            "priority": 0,
+            "window": None,
+            "failed_by_code": {},
+            "waiting_for": None,
             "faces": {"found": 5, "restored": 4},
             "failures": [
                 {
@@ -118,22 +131,65 @@ def test_the_json_of_a_job_has_the_documented_shape(make_job):
 
 
 def test_the_json_of_all_jobs_lists_them_without_failures(make_job):
-    told = json.loads(report.jobs_json([(make_job(), counts(pending=1))]))
+    told = json.loads(report.jobs_json([standing(make_job(), pending=1)]))
     assert [job["finished"] for job in told["jobs"]] == [False]
     assert "failures" not in told["jobs"][0]
 
 
 def test_the_table_of_jobs_has_a_row_for_each(make_job):
-    text = rendered(report.jobs_table([(make_job("one"), counts(done=7, pending=4))]))
+    text = rendered(report.jobs_table([standing(make_job("one"), done=7, pending=4)]))
     assert "one" in text
     assert text.splitlines()[1].split()[2:7] == ["11", "7", "0", "4", "0"]
 
 
 def test_the_table_of_a_job_says_where_its_results_are(make_job):
-    text = rendered(report.job_table(make_job(), counts(done=1, faces=3, restored=2)))
+    text = rendered(report.job_table(standing(make_job(), done=1, faces=3, restored=2)))
     assert "/out" in text
     assert "finds 3, 2 restored" in " ".join(text.split())
     assert "left alone 1: the sidecars say why; see --min-score" in " ".join(text.split())
+
+
+NIGHT = Hours.parse("22:00-06:00")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"pending": 1, "control": Control(JobStatus.PAUSED)}, "it is paused"),
+        ({"pending": 1, "control": Control(JobStatus.CANCELLED)}, "it is cancelled"),
+        ({"pending": 1, "control": Control(hours=NIGHT, open=False)}, "it runs 22:00-06:00"),
+        ({"published": 1}, "no worker"),
+        ({"pending": 1, "next_try_at": 160}, "the next try, in 60 s"),
+        ({"pending": 1, "next_try_at": 90, "others": 7}, "7 photos of other jobs"),
+        ({"pending": 1, "next_try_at": 90}, "no dispatcher runs"),
+    ],
+)
+def test_a_job_that_does_not_move_says_why(make_job, how, said):
+    still = standing(make_job(), **how)
+    assert report.waiting_for(still, now=100).count(said) == 1
+    assert said in " ".join(rendered(report.job_table(still, now=100)).split())
+
+
+@pytest.mark.parametrize("how", [{"pending": 1, "claimed": 1}, {"done": 1}])
+def test_a_job_that_moves_or_is_done_waits_for_nothing(make_job, how):
+    assert report.waiting_for(standing(make_job(), **how), now=100) is None
+
+
+def test_what_a_cancelled_job_never_began_is_listed_as_cancelled(make_job):
+    given_up = standing(
+        make_job(), control=Control(JobStatus.CANCELLED), done=2, pending=4, published=1
+    )
+    told = json.loads(report.job_json(given_up, [], now=0))["job"]
+    assert (told["status"], told["photos"]["cancelled"]) == ("cancelled", 5)
+    assert (told["photos"]["done"], told["photos"]["pending"]) == (2, 0)
+    assert "cancelled 5" in " ".join(rendered(report.job_table(given_up)).split())
+
+
+def test_the_table_of_a_job_shows_priority_and_window(make_job):
+    control = Control(priority=7, hours=NIGHT)
+    text = " ".join(rendered(report.job_table(standing(make_job(), control=control))).split())
+    assert "priority 7" in text
+    assert "window 22:00-06:00" in text
 
 
 def test_the_table_of_failures_says_what_to_do():
