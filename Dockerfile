@@ -33,7 +33,8 @@ USER root
 RUN pip install --constraint constraints.txt flower \
  && install --directory --owner=10001 --group=10001 /history
 USER 10001:10001
-ENTRYPOINT ["celery", "flower"]
+# Without a password Flower would show everything to everybody.
+ENTRYPOINT ["sh", "-c", ": ${FLOWER_BASIC_AUTH:?set user:password} && exec celery flower \"$@\"", "flower"]
 
 FROM base AS worker
 COPY constraints.txt requirements-nodeps.txt ./

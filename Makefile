@@ -1,5 +1,6 @@
 # demo: restore sample scans through the real queue.  test: all tests.  check: what CI runs before them.
 # bench: all measurements of docs/benchmarks.md.
+# chaos: everything goes wrong for two thousand photos, ten minutes.  Fails when one isn't accounted for.
 # services: Valkey, PostgreSQL, SeaweedFS, dispatch, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 FACES ?= ../shared/faces_train
 
-.PHONY: demo test check services format evaluate bench clean
+.PHONY: demo test check services format evaluate bench chaos clean
 
 demo: $(STAMP)
 	$(BIN)/python -m demo
@@ -43,6 +44,10 @@ evaluate: $(STAMP)
 # Takes about ten minutes, and wants the machine to itself.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# CHAOS="--seed 7" has the same night again, --photos, --faults and --workers another one.
+chaos: $(STAMP)
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.chaos $(CHAOS)
 
 clean:
 	rm -rf $(VENV) .demo .services

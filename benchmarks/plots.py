@@ -2,7 +2,8 @@
 
     python -m benchmarks.plots [FOLDER]
 
-In: `forward.json`, `activations.json`. Out: PNG files beside them. What isn't there isn't drawn.
+In: `forward.json`, `activations.json`, `soak.json`. Out: PNG files beside them. What isn't there
+isn't drawn.
 """
 
 import json
@@ -18,7 +19,8 @@ _MEMORY_LIMIT_MB = {"fp32": 500, "fp16": 260, "bf16": 260}
 
 def draw(folder: Path) -> None:
     """Draw whatever there are numbers for."""
-    for name, picture in (("forward", forward), ("activations", activations)):
+    pictures = (("forward", forward), ("activations", activations), ("soak", soak))
+    for name, picture in pictures:
         numbers = folder / f"{name}.json"
         if numbers.is_file():
             figure = Figure(figsize=(7, 2.6), dpi=120, layout="tight")
@@ -59,6 +61,19 @@ def activations(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 
     axes.invert_yaxis()
     axes.set_xlabel("MB above the weights, one face (dotted: the limit)")
     axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+
+
+def soak(axes: Any, numbers: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
+    """Draw what a worker held of memory while photo after photo went through it."""
+    finished, worker_mib, all_mib = zip(*numbers["looks"], strict=True)
+    axes.plot(finished, all_mib, color="#d08c60", linewidth=0.8, label="with its decoders")
+    axes.plot(finished, worker_mib, color="#5b7a99", linewidth=0.8, label="the worker alone")
+    for name in ("worker_mib", "all_mib"):
+        axes.axhline(numbers[name][1], color="black", linestyle=":", linewidth=0.8)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("photos finished (dotted: the mean of the second hundred)")
+    axes.set_ylabel("MiB resident")
+    axes.legend(fontsize=7, loc="lower right", ncols=2, frameon=False)
 
 
 if __name__ == "__main__":

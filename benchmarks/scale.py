@@ -1,9 +1,10 @@
 """What the queue costs as a job grows: `python -m benchmarks.scale [--photos N] [--json FILE]`.
 
 A job of a thousand photos and one of a million (or N) are entered by the producer, each into its
-own database, on SQLite and on PostgreSQL, the latter as `make services` runs it. Then the same
-calls are timed on both, in turns, so that other load on the machine slows both alike. Memory of
-the producer is the peak of a process that does nothing else; the broker's is what Valkey itself
+own database, on SQLite and on PostgreSQL, the latter as `make services` runs it. The photos are
+files without content that lie all in one folder, which takes the producer the most memory. Then the
+same calls are timed on both, in turns, so that other load on the machine slows both alike. Memory
+of the producer is the peak of a process that does nothing else; the broker's is what Valkey itself
 says. Numbers that have a target are printed with it.
 """
 
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -28,18 +29,18 @@ from pydantic import SecretStr
 from deploy.postgres import Postgres
 from deploy.valkey import Valkey
 from jobs import broker
+from jobs.directory import DirectoryStore
 from jobs.ledger import Ledger
 from jobs.migrate import migrate
-from jobs.objects import ObjectInfo
 from jobs.recipe import Recipe
 from jobs.schema import Job, Outcome
 from jobs.settings import JobSettings
-from jobs.testing import MemoryStore
 from producer.dispatch import Dispatcher
 from producer.submit import submit
 
 JOB = Job("archive", source="/masters", destination="/derivatives", recipe=Recipe())
 SMALL = 1000
+DATABASES = ("sqlite", "postgresql")
 _ROUNDS, _A_ROUND = 16, 50
 _STATUSES = 200
 _PASSES = 30
@@ -52,37 +53,26 @@ _TARGETS = {
 }
 
 
-class Archive(MemoryStore):
-    """A source of so many photos that takes no memory itself."""
-
-    def __init__(self, photos: int) -> None:
-        super().__init__()
-        self._photos = photos
-
-    def list(self) -> Iterator[ObjectInfo]:
-        """Yield a thousand photos a box."""
-        for number in range(self._photos):
-            size_bytes = 4_000_000 + number % 9_000_000
-            yield ObjectInfo(f"box{number // 1000:05}/scan-{number:07}.jpg", size_bytes)
-
-
 def main() -> None:
     """Measure, print the table, keep the numbers."""
     parser = argparse.ArgumentParser(description="The queue's cost as a job grows.")
     parser.add_argument("--photos", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path, dest="target")
-    parser.add_argument("--enter", metavar="URL", help="only enter the photos; for ourselves")
+    parser.add_argument("--only", choices=DATABASES, help="measure one database alone")
+    parser.add_argument(
+        "--enter", nargs=2, metavar=("FOLDER", "URL"), help="only enter photos; for ourselves"
+    )
     asked = parser.parse_args()
     if asked.enter:
-        print(json.dumps(enter(asked.enter, asked.photos)))
+        print(json.dumps(enter(*asked.enter)))
         return
-    numbers = measure(asked.photos)
+    numbers = measure(asked.photos, [asked.only] if asked.only else list(DATABASES))
     print(table(numbers))
     if asked.target is not None:
         asked.target.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
-def measure(photos: int) -> dict[str, Any]:
+def measure(photos: int, databases: Sequence[str]) -> dict[str, Any]:
     """Return all numbers by database."""
     numbers: dict[str, Any] = {
         "photos": photos,
@@ -91,24 +81,39 @@ def measure(photos: int) -> dict[str, Any]:
     }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)  # the database may run as somebody else
+        few, many = make_archive(folder / "few", SMALL), make_archive(folder / "many", photos)
         postgres = stack.enter_context(Postgres(folder / "postgres"))
         valkey = stack.enter_context(Valkey(folder / "valkey"))
         addresses: dict[str, Callable[[str], str]] = {
             "sqlite": lambda name: f"sqlite:///{folder / name}.sqlite3",
             "postgresql": postgres.create_database,
         }
-        for database, address in addresses.items():
+        for database in databases:
             print(f"== {database}", file=sys.stderr, flush=True)
-            numbers[database] = of_database(address("small"), address("large"), photos, valkey)
+            small, large = addresses[database]("small"), addresses[database]("large")
+            numbers[database] = of_database((few, small), (many, large), valkey)
     numbers["load_after"] = os.getloadavg()[0]
     return numbers
 
 
-def of_database(small: str, large: str, photos: int, valkey: Valkey) -> dict[str, float]:
-    """Return the numbers of one database."""
-    entered(small, SMALL)
-    numbers = entered(large, photos)
-    with closing(Ledger(small)) as few, closing(Ledger(large)) as many:
+def make_archive(folder: Path, photos: int) -> Path:
+    """Make one folder of so many files of the sizes of photographs, which take no room."""
+    folder.mkdir()
+    for number in range(photos):
+        file = os.open(folder / f"scan-{number:07}.jpg", os.O_WRONLY | os.O_CREAT)
+        os.ftruncate(file, 4_000_000 + number % 9_000_000)
+        os.close(file)
+    return folder
+
+
+def of_database(
+    small: tuple[Path, str], large: tuple[Path, str], valkey: Valkey
+) -> dict[str, float]:
+    """Return the numbers of one database, for a small and a large archive, each with its URL."""
+    entered(*small)
+    numbers = entered(*large)
+    with closing(Ledger(small[1])) as few, closing(Ledger(large[1])) as many:
         numbers |= in_turns(few, many)
         numbers["status_p95_ms"] = p95([timed(partial(status, many)) for _ in range(_STATUSES)])
         numbers["pause_ms"] = 1000 * timed(partial(many.pause, JOB.id))
@@ -118,19 +123,22 @@ def of_database(small: str, large: str, photos: int, valkey: Valkey) -> dict[str
     return numbers | {"recount_s": recount_s}
 
 
-def entered(url: str, photos: int) -> dict[str, float]:
+def entered(archive: Path, url: str) -> dict[str, float]:
     """Enter a job in a process of its own; return its rate and peak of memory."""
     migrate(url)
-    command = [sys.executable, "-m", "benchmarks.scale", "--photos", str(photos), "--enter", url]
+    command = [sys.executable, "-m", "benchmarks.scale", "--enter", str(archive), url]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ours
     numbers: dict[str, float] = json.loads(done.stdout)
     return numbers
 
 
-def enter(url: str, photos: int) -> dict[str, float]:
+def enter(archive: str, url: str) -> dict[str, float]:
     """Enter a job here."""
+    source = DirectoryStore(Path(archive))
     with closing(Ledger(url)) as ledger:
-        taken_s = timed(lambda: submit(JOB, ledger=ledger, source=Archive(photos)))
+        start = time.perf_counter()
+        photos = submit(JOB, ledger=ledger, source=source).new
+        taken_s = time.perf_counter() - start
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"submit_per_s": photos / taken_s, "producer_peak_mib": peak_mib}
 
@@ -171,7 +179,7 @@ def status(ledger: Ledger) -> None:
     """Ask what `gpen-archive status JOB` asks."""
     found = ledger.find_job(JOB.id)
     ledger.standing(found.id)
-    ledger.failures(found.id, limit=100)
+    list(ledger.failures(found.id, limit=100))
 
 
 def of_dispatch(ledger: Ledger, valkey: Valkey) -> dict[str, float]:
@@ -218,13 +226,14 @@ def p95(seconds: list[float]) -> float:
 
 def table(numbers: dict[str, Any]) -> str:
     """Return the numbers as text, a line each."""
+    databases = [database for database in DATABASES if database in numbers]
     lines = [
         f"{numbers['photos']:,} photos against {SMALL:,}, {numbers['cores']} cores, "
         f"load {numbers['load_before']:.1f} to {numbers['load_after']:.1f}",
-        f"{'':28}{'sqlite':>12}{'postgresql':>12}  wanted",
+        f"{'':28}{''.join(f'{database:>12}' for database in databases)}  wanted",
     ]
-    for name in numbers["sqlite"]:
-        each = (f"{numbers[database][name]:12,.2f}" for database in ("sqlite", "postgresql"))
+    for name in numbers[databases[0]]:
+        each = (f"{numbers[database][name]:12,.2f}" for database in databases)
         lines.append(f"{name:28}{''.join(each)}  {_TARGETS.get(name, '')}".rstrip())
     return "\n".join(lines)
 

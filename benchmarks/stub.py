@@ -20,6 +20,7 @@ from gpen_engine.faces import Detail, Mask, ModelIdentity, Pixels
 from gpen_engine.precision import Precision
 from jobs.ledger import Ledger
 from jobs.logs import configure, get_logger
+from jobs.memory import MemoryClass
 from jobs.settings import JobSettings
 from worker.app import serve
 from worker.decoding import Decoder
@@ -80,7 +81,8 @@ def work(engine: Engine) -> int:
     ledger.check()
     scratch = worker.make_scratch()
     decode = Decoder(worker.decode_budget, scratch=scratch, ready=worker.lanes)
-    runtime = Runtime(settings, worker, ledger, engine, decode, scratch)
+    queues = settings.queues or tuple(MemoryClass)
+    runtime = Runtime(settings, worker, ledger, engine, decode, scratch, queues)
     get_logger(__name__).info("worker.ready", weights="stub")
     return serve(runtime)
 

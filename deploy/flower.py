@@ -6,7 +6,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from deploy.processes import LOOPBACK
+from deploy.processes import LOOPBACK, ServiceFailed
 from deploy.server import Server, installed_file
 
 _SAVE_EVERY_MS = 10_000
@@ -20,12 +20,17 @@ class Flower(Server):
         port: a free one where None.
         broker_url: the broker whose events it shows.
         basic_auth: `user:password`.
+
+    Raises:
+        ServiceFailed: there is no password: Flower would show everything to everybody.
     """
 
     def __init__(
         self, folder: Path, *, broker_url: str, basic_auth: str, port: int | None = None
     ) -> None:
         super().__init__(folder, port=port)
+        if not all(basic_auth.partition(":")):
+            raise ServiceFailed("Flower needs GPEN_FLOWER_BASIC_AUTH: user:password")
         # By the environment, for everybody on the machine may read a command line.
         self._secrets = {"CELERY_BROKER_URL": broker_url, "FLOWER_BASIC_AUTH": basic_auth}
 

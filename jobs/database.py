@@ -28,6 +28,7 @@ from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 
 _BUSY_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
+_NOT_ALLOWED = "42501"  # insufficient_privilege
 _OUR_OWN_FAULTS = (DataError, IntegrityError, ProgrammingError)
 _THE_DATABASES_FAULTS = (DatabaseError, InterfaceError, PoolTimeoutError)
 
@@ -59,14 +60,19 @@ class Database:
             writing: it reads and then writes, which SQLite has to know from the start.
 
         Raises:
-            DatabaseUnavailable: the database can't be reached, or broke off the transaction.
+            DatabaseUnavailable: the database can't be reached, broke off the transaction, or
+                doesn't let its user do that.
             StoreFull: it is a file, and there is no room for it.
         """
         try:
             with self._engine.execution_options(writing=writing).begin() as connection:
                 yield connection
-        except _OUR_OWN_FAULTS:
-            raise
+        except _OUR_OWN_FAULTS as error:
+            if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+                raise
+            raise DatabaseUnavailable(
+                f"the database {self.shown_url} refuses: {error.orig}"
+            ) from error
         except _THE_DATABASES_FAULTS as error:
             cause = getattr(error, "orig", None) or error
             said = str(cause).strip().partition("\n")[0]

@@ -3,8 +3,9 @@
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _TAKEN = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -78,11 +80,11 @@ class DirectoryStore:
         path = self._path(key)
         file = as_file(data)
         try:
-            _make_folder(path.parent)
-            if _write_new(path, file):
-                return PutResult.CREATED
-            if _same_bytes(path, file):
-                return PutResult.SAME
+            with self._held(path.parent, make=True) as folder:
+                if _write_new(folder / path.name, file):
+                    return PutResult.CREATED
+                if _same_bytes(folder / path.name, file):
+                    return PutResult.SAME
         except OSError as error:
             raise _translated(error, key) from error
         raise OutputConflict(f"another file is at {key!r} in {self.url}")
@@ -109,19 +111,32 @@ class DirectoryStore:
             raise DestinationUnusable(f"can't write into {existing}: {error.strerror}") from error
 
     def _walk(self) -> Iterator[ObjectInfo]:
-        left = _entries(self._root, "")
-        while left:  # folders may be nested deeper than calls may
-            key, entry = left.pop()
-            if entry.is_dir(follow_symlinks=False):
-                left += _entries(Path(entry.path), f"{key}/")
-            elif entry.is_symlink() and not self._leads_to_a_file_inside(entry):
-                log.warning("store.link_skipped", key=key, store=self.url)
-            elif entry.is_file():
-                yield ObjectInfo(key, entry.stat().st_size)
+        folders = [("", _names(self._root))]
+        while folders:  # which may be nested deeper than calls may
+            prefix, names = folders[-1]
+            if not names:
+                folders.pop()
+                continue
+            key = prefix + names.pop()
+            if key.endswith("/"):
+                folders.append((key, _names(self._root / key)))
+            elif (size_bytes := self._size_of(key)) is not None:
+                yield ObjectInfo(key, size_bytes)
 
-    def _leads_to_a_file_inside(self, link: "os.DirEntry[str]") -> bool:
-        path = Path(link.path)  # whose is_file() bears with a link to itself
-        return path.is_file() and path.resolve().is_relative_to(self._root)
+    def _size_of(self, key: str) -> int | None:
+        """Return a file's size, None where it isn't one of this store's."""
+        path = self._root / key
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            if not self._is_file_inside(path):
+                log.warning("store.link_skipped", key=key, store=self.url)
+                return None
+            found = path.stat()
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def _is_file_inside(self, link: Path) -> bool:
+        """Tell whether a link leads to a file of the store; one that leads to itself doesn't."""
+        return link.is_file() and link.resolve().is_relative_to(self._root)
 
     def _pieces(self, key: str) -> Generator[bytes, None, None]:
         """Yield a file's bytes; what goes wrong where they are used isn't translated here."""
@@ -132,7 +147,7 @@ class DirectoryStore:
     def _opened(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
         try:
-            with path.open("rb") as file:
+            with self._held(path.parent) as folder, _open(folder / path.name) as file:
                 yield file
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise PhotoMissing(f"there is no {key!r} in {self.url}") from error
@@ -143,25 +158,57 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         """Return where a key's file is, after all links on the way were followed."""
-        path = self._root / check_key(key, max_bytes=MAX_OBJECT_KEY_BYTES)
+        key = check_key(key, max_bytes=MAX_OBJECT_KEY_BYTES)
+        with suppress(OSError, RuntimeError):  # a link to itself
+            path = (self._root / key).resolve()
+            if path.is_relative_to(self._root):
+                return path
+        raise UnsafeKey(f"the key {key!r} leads outside {self.url} through a link")
+
+    @contextmanager
+    def _held(self, path: Path, *, make: bool = False) -> Iterator[Path]:
+        """Lend a folder by a name that leads to it even if a link takes its place meanwhile.
+
+        Each folder on the way is opened from the one above it, and no link is followed any more.
+        """
+        if make:
+            _make_folder(self._root)
+        descriptor = os.open(self._root, _FOLDER)
         try:
-            inside = path.resolve().is_relative_to(self._root)
-        except (OSError, RuntimeError):  # a link to itself
-            inside = False
-        if not inside:
-            raise UnsafeKey(f"the key {key!r} leads outside {self.url} through a link")
-        return path
+            for part in path.relative_to(self._root).parts:
+                below = _by_descriptor(descriptor) / part
+                if make:
+                    _make_folder(below)
+                above, descriptor = descriptor, os.open(below, _FOLDER)
+                os.close(above)
+            yield _by_descriptor(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _entries(folder: Path, prefix: str) -> "list[tuple[str, os.DirEntry[str]]]":
-    """Return what lies in a folder with its keys, the first of them last."""
+def _names(folder: Path) -> list[str]:
+    """Return what lies in a folder, a folder with a slash; the first of them last.
+
+    Nothing but names, for there may be a million. With its slash a folder sorts as its files' keys
+    do: "a.jpg" comes before "a/b.jpg".
+    """
     with os.scandir(folder) as found:
-        entries = [entry for entry in found if not entry.name.startswith(".")]
-    # A folder sorts as its files' keys do: "a.jpg" comes before "a/b.jpg".
-    entries.sort(
-        key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False), reverse=True
-    )
-    return [(prefix + entry.name, entry) for entry in entries]
+        names = [
+            entry.name + "/" * entry.is_dir(follow_symlinks=False)
+            for entry in found
+            if not entry.name.startswith(".")
+        ]
+    names.sort(reverse=True)
+    return names
+
+
+def _by_descriptor(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file for reading, but no link."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 
 def _hidden_name() -> str:
@@ -193,7 +240,7 @@ def _write_new(path: Path, data: BinaryIO) -> bool:
 
 def _same_bytes(path: Path, data: BinaryIO) -> bool:
     data.seek(0)
-    with path.open("rb") as file:
+    with _open(path) as file:
         both = zip_longest(pieces_of(file), pieces_of(data))
         return all(theirs == ours for theirs, ours in both)
 
@@ -227,4 +274,6 @@ def _translated(error: OSError, key: str) -> JobError:
         return OutputConflict(f"a file or folder is in the way of {key!r}: {error.strerror}")
     if error.errno == errno.ENAMETOOLONG:
         return UnsafeKey(f"a part of the key {key!r} is too long for this file system")
+    if error.errno == errno.ELOOP:
+        return UnsafeKey(f"a link took the place of {key!r}")
     return StoreUnavailable(f"can't reach {key!r}: {error.strerror}")

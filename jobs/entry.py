@@ -46,7 +46,8 @@ def enter(
         given = {"of_job": job_id, "now": now, "keys": keys, "sizes": sizes, "classes": classes}
     else:
         statement = sqlite.insert(PhotoRow).on_conflict_do_nothing()
-        same = {"job_id": job_id, "state": PhotoState.PENDING, "attempts": 0, "not_before": now}
+        untried = {"state": PhotoState.PENDING, "attempts": 0, "outages": 0}
+        same = {"job_id": job_id, "not_before": now, **untried}
         columns = zip(keys, sizes, classes, strict=True)
         own = ("key", "size_bytes", "memory_class")
         given = [same | dict(zip(own, values, strict=True)) for values in columns]
@@ -64,6 +65,7 @@ def _from_arrays() -> Executable:
         "memory_class": new.c.memory_class,
         "state": literal(PhotoState.PENDING.value),
         "attempts": literal(0),
+        "outages": literal(0),
         "not_before": bindparam("now", type_=Double),
     }
     insert = postgresql.insert(PhotoRow).from_select(list(row), select(*row.values()))

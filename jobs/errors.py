@@ -143,6 +143,13 @@ class PhotoCrashesWorker(Permanent):
     advice = "Look at the worker's log; try this photo alone with `gpen-archive restore`."
 
 
+class PhotoOutOfMemory(Permanent):
+    """The worker had too little memory for this photo, at every attempt in the largest class."""
+
+    code = "photo.out_of_memory"
+    advice = "Give a worker more memory, or fewer lanes (GPEN_LANES), then retry with this code."
+
+
 class PhotoUnexpected(Permanent):
     """Something that nobody foresaw went wrong with this photo, at every attempt."""
 

@@ -18,7 +18,7 @@ from jobs.errors import ClaimLost, PhotoCrashesWorker
 from jobs.hours import Hours
 from jobs.memory import MemoryClass
 from jobs.publishing import Publishing, moving
-from jobs.reading import counted, find_job_of, stands
+from jobs.reading import counted, stands
 from jobs.schema import Candidate, Claim, Job, JobStatus, Outcome, PhotoState
 from jobs.tables import JobRow, PhotoRow, TallyRow
 from jobs.transitions import BACK, Change
@@ -50,7 +50,7 @@ class Ledger(JobControl, Publishing):
             "source": job.source,
             "destination": job.destination,
             "recipe": job.recipe.canonical(),
-            "created_at": self._clock(),
+            "created_at": self._now,
             "status": JobStatus.ACTIVE,
             "priority": priority,
             "hours": None if hours is None else str(hours),
@@ -70,7 +70,8 @@ class Ledger(JobControl, Publishing):
         added = 0
         while batch := list(islice(remaining, _AT_ONCE)):
             with self._change() as change:
-                new = enter(change.connection, job_id, batch, now=self._clock())
+                now = change.connection.execute(select(self._now)).scalar_one()
+                new = enter(change.connection, job_id, batch, now=now)
                 change.count(job_id, PhotoState.PENDING, new)
             added += new
         return added
@@ -80,7 +81,7 @@ class Ledger(JobControl, Publishing):
 
         A photo whose job rests isn't taken either, and waits from now on.
         """
-        now = self._clock()
+        now = self._now
         this = PhotoRow.id == photo_id
         may_begin = and_(this, PhotoRow.job_id.in_(select(JobRow.id).where(moving())))
         token = secrets.token_hex(16)
@@ -109,7 +110,7 @@ class Ledger(JobControl, Publishing):
                 self._requeue(change, PhotoState.PUBLISHED, this, by="claim")
                 return None
             [row] = rows
-            job = find_job_of(change.connection, row.job_id)
+            job = self._job_of(change.connection, row.job_id)
         return Claim(
             photo_id=photo_id,
             key=row.key,
@@ -117,6 +118,8 @@ class Ledger(JobControl, Publishing):
             attempt=row.attempts,
             worker=worker,
             job=job,
+            outages=row.outages,
+            memory_class=MemoryClass(row.memory_class),
         )
 
     def renew(self, claim: Claim, *, lease_s: float) -> None:
@@ -127,14 +130,14 @@ class Ledger(JobControl, Publishing):
         """
         renewed = update(PhotoRow).where(stands(PhotoState.CLAIMED), _holds(claim))
         with self._database.begin() as connection:
-            until = self._clock() + lease_s
+            until = self._now + lease_s
             if connection.execute(renewed.values(lease_until=until)).rowcount != 1:
                 raise _lost(claim)
 
     def succeed(self, claim: Claim, outcome: Outcome) -> None:
         """Record that the derivative and its sidecar are stored."""
         delivered = {
-            "finished_at": self._clock(),
+            "finished_at": self._now,
             "derivative_key": outcome.derivative_key,
             "sidecar_key": outcome.sidecar_key,
             "faces": outcome.faces,
@@ -146,7 +149,7 @@ class Ledger(JobControl, Publishing):
     def fail(self, claim: Claim, *, code: str, message: str, advice: str, stage: str) -> None:
         """Give a photo up, with the reason and what a person can do."""
         reason = {
-            "finished_at": self._clock(),
+            "finished_at": self._now,
             "error_code": code,
             "error_message": _storable(message),
             "error_advice": _storable(advice),
@@ -160,6 +163,7 @@ class Ledger(JobControl, Publishing):
         *,
         after_s: float,
         counted: bool = True,
+        outage: bool = False,
         memory_class: MemoryClass | None = None,
     ) -> None:
         """Give a photo back, to be tried in `after_s`.
@@ -168,11 +172,13 @@ class Ledger(JobControl, Publishing):
             claim: the hold on it.
             after_s: seconds.
             counted: False: as if it had never been tried.
+            outage: a service was away: counted as an outage, and as no attempt of the photo's own.
             memory_class: where it should have gone, if the estimate was wrong.
         """
         waiting = {
-            "not_before": self._clock() + after_s,
-            "attempts": PhotoRow.attempts if counted else PhotoRow.attempts - 1,
+            "not_before": self._now + after_s,
+            "attempts": PhotoRow.attempts - int(outage or not counted),
+            "outages": PhotoRow.outages + int(outage),
             **({} if memory_class is None else {"memory_class": memory_class}),
         }
         self._end(claim, PhotoState.PENDING, by="release", values=waiting)
@@ -184,7 +190,7 @@ class Ledger(JobControl, Publishing):
             published_timeout_s: how long a message may wait with the broker.
             max_attempts: a photo whose lease ran out at this attempt or later is failed.
         """
-        now = self._clock()
+        now = self._now
         by = "requeue_stalled"
         with self._change() as change:
             stalled = self._take_back(change, PhotoRow.lease_until <= now, max_attempts, by=by)
@@ -208,7 +214,7 @@ class Ledger(JobControl, Publishing):
             )
 
     def retry(self, job_id: str, *, code: str | None = None) -> int:
-        """Give a job's failed photos, or those with one code, all their attempts again.
+        """Give a job's failed photos, or those with one code, all their tries again.
 
         A batch at a time, so that the first ones needn't wait for the last.
 
@@ -230,7 +236,7 @@ class Ledger(JobControl, Publishing):
 
     def _retry(self, job_id: str, code: str) -> int:
         retried, last = 0, ""
-        afresh: dict[str, object] = {"attempts": 0, "finished_at": None, **_NO_ERROR}
+        afresh: dict[str, object] = {"attempts": 0, "outages": 0, "finished_at": None, **_NO_ERROR}
         failed = select(PhotoRow.id).where(
             PhotoRow.job_id == job_id, stands(PhotoState.FAILED), PhotoRow.error_code == code
         )
@@ -242,7 +248,7 @@ class Ledger(JobControl, Publishing):
                     PhotoState.PENDING,
                     by="retry",
                     where=PhotoRow.id.in_(batch.cte("batch").select()),
-                    values=afresh | {"not_before": self._clock()},
+                    values=afresh | {"not_before": self._now},
                     left_code=code,
                 )
             if not rows:
@@ -267,7 +273,7 @@ class Ledger(JobControl, Publishing):
         """Requeue claimed photos; fail those that have had all their attempts."""
         given_up = {
             **BACK,
-            "finished_at": self._clock(),
+            "finished_at": self._now,
             "error_code": PhotoCrashesWorker.code,
             "error_message": "the worker died or fell silent with this photo, at its last attempt",
             "error_advice": PhotoCrashesWorker.advice,
@@ -290,7 +296,7 @@ class Ledger(JobControl, Publishing):
         **values: object,
     ) -> int:
         """Make photos pending, from now on; return how many."""
-        values |= {**BACK, "not_before": self._clock()}
+        values |= {**BACK, "not_before": self._now}
         return len(change.move(leaves, PhotoState.PENDING, by=by, where=which, values=values))
 
 

@@ -15,7 +15,10 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 _FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[^\s"]+)')
-_TALKATIVE = ("alembic", "amqp", "boto3", "botocore", "kombu", "urllib3")
+_TALKATIVE = (
+    *("alembic", "amqp", "boto3", "botocore", "kombu", "urllib3"),
+    *("celery.app.trace", "celery.worker.strategy"),  # a line as a message comes, one as it ends
+)
 
 
 class EventLogger:

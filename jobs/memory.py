@@ -27,6 +27,21 @@ class MemoryClass(StrEnum):
     MEDIUM = "medium"  # up to 4 GiB
     LARGE = "large"
 
+    @property
+    def larger(self) -> "MemoryClass | None":
+        """The next class above; None above the largest."""
+        classes = list(MemoryClass)
+        return next(iter(classes[classes.index(self) + 1 :]), None)
+
+
+_ROOM_BYTES = {MemoryClass.SMALL: 0, MemoryClass.MEDIUM: 4 << 30, MemoryClass.LARGE: 12 << 30}
+"""What a machine and its card should have in all: of a card of 6 GB the driver leaves 5.7 GiB."""
+
+
+def classes_for(room_bytes: int) -> tuple[MemoryClass, ...]:
+    """Return what a worker takes that nobody told: small photos, and larger ones as it has room."""
+    return tuple(each for each in MemoryClass if room_bytes >= _ROOM_BYTES[each])
+
 
 def estimate_bytes(key: str, size_bytes: int) -> int:
     """Estimate the memory that restoring a file takes, from its suffix and size."""

@@ -52,7 +52,7 @@ class Publishing(LedgerWriter):
 
     def _unpublish(self, which: ColumnElement[bool], *, by: str) -> int:
         with self._change() as change:
-            values = {**BACK, "not_before": self._clock()}
+            values = {**BACK, "not_before": self._now}
             return len(
                 change.move(
                     PhotoState.PUBLISHED, PhotoState.PENDING, by=by, where=which, values=values
@@ -61,10 +61,10 @@ class Publishing(LedgerWriter):
 
     def _publish(self, room: int, job_id: str | None, memory_class: MemoryClass) -> list[PhotoRef]:
         pending = and_(stands(PhotoState.PENDING), PhotoRow.memory_class == memory_class)
-        due = and_(pending, PhotoRow.not_before <= self._clock())
+        due = and_(pending, PhotoRow.not_before <= self._now)
         asking = (
             select(JobRow.id, JobRow.name, JobRow.priority)
-            .where(moving(), _next_try(pending) <= self._clock())
+            .where(moving(), _next_try(pending) <= self._now)
             .where(true() if job_id is None else JobRow.id == job_id)
             .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         )
@@ -118,7 +118,7 @@ class Publishing(LedgerWriter):
             PhotoState.PUBLISHED,
             by="publish_next",
             where=PhotoRow.id.in_(select(longest.c.id)),
-            values={"published_at": self._clock()},
+            values={"published_at": self._now},
         )
         rows = sorted(rows, key=lambda row: (row.not_before, row.id))
         return [

@@ -49,6 +49,7 @@ class LedgerReader:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self._jobs: dict[str, Job] = {}
 
     def close(self) -> None:
         """Close all connections."""
@@ -182,8 +183,8 @@ class LedgerReader:
                 return
             last = rows[-1].key
 
-    def failures(self, job_id: str, *, limit: int | None = None) -> list[Failure]:
-        """Return why a job's failed photos failed, by key."""
+    def failures(self, job_id: str, *, limit: int | None = None) -> Iterator[Failure]:
+        """Yield why a job's failed photos failed, by key, out of one transaction."""
         query = (
             select(PhotoRow)
             .where(PhotoRow.job_id == job_id, stands(PhotoState.FAILED))
@@ -191,7 +192,18 @@ class LedgerReader:
             .limit(limit)
         )
         with self._database.begin() as connection:
-            return [_read_failure(row) for row in connection.execute(query)]
+            rows = connection.execute(query, execution_options={"yield_per": _PAGE})
+            yield from map(_read_failure, rows)
+
+    def _job_of(self, connection: Connection, job_id: str) -> Job:
+        """Return a job inside the transaction that touches a photo of it; it is read once.
+
+        What a job is never changes: its id is made of it.
+        """
+        if job_id not in self._jobs:
+            row = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
+            self._jobs[job_id] = read_job(row)
+        return self._jobs[job_id]
 
 
 def stands(state: PhotoState) -> ColumnElement[bool]:
@@ -200,11 +212,6 @@ def stands(state: PhotoState) -> ColumnElement[bool]:
     The state stands in the statement itself: a plan made for any state could use no index of one.
     """
     return PhotoRow.state == literal(state.value, literal_execute=True)
-
-
-def find_job_of(connection: Connection, job_id: str) -> Job:
-    """Return the job of a photo inside the transaction that touches the photo."""
-    return read_job(connection.execute(select(JobRow).where(JobRow.id == job_id)).one())
 
 
 def flying_by_job(connection: Connection) -> dict[str, int]:
@@ -292,6 +299,7 @@ def _read_photo(row: Row[Any]) -> Photo:
         key=row.key,
         state=PhotoState(row.state),
         attempts=row.attempts,
+        outages=row.outages,
         memory_class=MemoryClass(row.memory_class),
         derivative_key=row.derivative_key,
         sidecar_key=row.sidecar_key,
@@ -309,6 +317,6 @@ def _read_failure(row: Row[Any]) -> Failure:
         message=row.error_message,
         advice=row.error_advice,
         stage=row.error_stage,
-        attempts=row.attempts,
+        attempts=row.attempts + row.outages,
         failed_at=row.finished_at,
     )

@@ -70,6 +70,11 @@ class S3Store:
         prefix = prefix.strip("/")
         if not self._bucket:
             raise SettingsInvalid(f"{url!r} names no bucket")
+        if "@" in self._bucket:
+            raise SettingsInvalid(
+                "s3://: an address holds no key, for it is shown: give it in GPEN_S3_ACCESS_KEY_ID "
+                "and GPEN_S3_SECRET_ACCESS_KEY"
+            )
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         self._settings = settings
         self._whole_bytes = whole_bytes

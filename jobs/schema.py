@@ -2,10 +2,11 @@
 
 import hashlib
 import posixpath
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.errors import UnsafeKey
 from jobs.hours import Hours
@@ -13,8 +14,14 @@ from jobs.memory import MemoryClass
 from jobs.recipe import Recipe
 
 MESSAGE_VERSION = 1
+_LARGEST_ID = 2**63 - 1
 MAX_OBJECT_KEY_BYTES = 1024  # what S3 allows
 MAX_MASTER_KEY_BYTES = 900  # the rest is for the prefix, `.restored` and the sidecar's suffix
+_UNSAFE = re.compile(
+    r"(?:^|/)\.{0,2}(?:/|$)"  # an empty part, `.` or `..`; a slash at an end makes an empty one
+    r"|[\x00-\x1f\x7f\\]"
+    r"|[\ud800-\udfff]"  # of a file name in another encoding
+)
 _SPELLINGS = {".tif": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg", ".jpe", ".jfif")}
 
 
@@ -111,6 +118,13 @@ class Claim:
     attempt: int
     worker: str
     job: Job
+    outages: int = 0  # earlier tries that a service ended that was away
+    memory_class: MemoryClass = MemoryClass.SMALL
+
+    @property
+    def tries(self) -> int:
+        """How often the photo has been taken in hand, this time included."""
+        return self.attempt + self.outages
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +147,7 @@ class Failure:
     message: str
     advice: str
     stage: str
-    attempts: int
+    attempts: int  # with the outages
     failed_at: float
     """When it was given up, in seconds since the epoch."""
 
@@ -146,6 +160,7 @@ class Photo:
     key: str
     state: PhotoState
     attempts: int
+    outages: int = 0  # tries that aren't counted as attempts, for a service was away
     memory_class: MemoryClass = MemoryClass.SMALL
     derivative_key: str | None = None
     sidecar_key: str | None = None
@@ -212,10 +227,10 @@ class Miscount:
 class PhotoMessage(BaseModel):
     """What travels through the broker: a version and an id, nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     version: int = MESSAGE_VERSION
-    photo_id: int
+    photo_id: int = Field(ge=0, le=_LARGEST_ID)
 
 
 def check_key(key: str, *, max_bytes: int = MAX_MASTER_KEY_BYTES) -> str:
@@ -225,15 +240,7 @@ def check_key(key: str, *, max_bytes: int = MAX_MASTER_KEY_BYTES) -> str:
         UnsafeKey: it is empty, absolute, too long, not Unicode, or has control characters,
             backslashes, `.` or `..` parts.
     """
-    parts = key.split("/")
-    unsafe = (
-        not key
-        or any(part in ("", ".", "..") for part in parts)
-        or any(ord(char) < 32 or ord(char) == 127 or char == "\\" for char in key)  # noqa: PLR2004
-        or any("\ud800" <= char <= "\udfff" for char in key)  # a file name in another encoding
-        or len(key.encode()) > max_bytes
-    )
-    if unsafe:
+    if _UNSAFE.search(key) or len(key.encode()) > max_bytes:
         raise UnsafeKey(f"the key {key[:200]!r} can't be used as the name of an object")
     return key
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from jobs.directory import DirectoryStore
 from jobs.errors import SettingsInvalid
 from jobs.objects import ObjectInfo, ObjectStore, PutResult
-from jobs.s3 import S3Store
 from jobs.settings import JobSettings
 
-__all__ = ["DirectoryStore", "ObjectInfo", "ObjectStore", "PutResult", "S3Store", "open_store"]
+__all__ = ["DirectoryStore", "ObjectInfo", "ObjectStore", "PutResult", "open_store"]
 
 
 def open_store(url: str, settings: JobSettings) -> ObjectStore:
@@ -22,5 +21,7 @@ def open_store(url: str, settings: JobSettings) -> ObjectStore:
     if not separator:
         return DirectoryStore(Path(url))
     if scheme == "s3":
+        from jobs.s3 import S3Store  # noqa: PLC0415 - boto3 takes its time, and folders need none
+
         return S3Store(url, settings)
     raise SettingsInvalid(f"{scheme}:// isn't supported: give a directory or s3://bucket/prefix")

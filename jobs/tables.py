@@ -102,6 +102,7 @@ class PhotoRow(Table):
     memory_class: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer)
+    outages: Mapped[int] = mapped_column(Integer)
     not_before: Mapped[float] = mapped_column(Double)
 
     published_at: Mapped[float | None] = mapped_column(Double)

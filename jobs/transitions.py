@@ -10,9 +10,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Executable,
+    literal,
+    literal_column,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.reading import LedgerReader, stands
@@ -28,10 +37,12 @@ _TOLD = (
     PhotoRow.job_id,
     PhotoRow.key,
     PhotoRow.attempts,
+    PhotoRow.outages,
     PhotoRow.not_before,
     PhotoRow.memory_class,
 )
 _TALLIED = ("photos", "faces", "faces_restored")
+_SERVER_TIME = literal_column("CAST(extract(epoch FROM statement_timestamp()) AS float8)", Double)
 
 
 class Change:
@@ -112,11 +123,17 @@ class Change:
             if any(tally)
         ]
         if rows:
-            insert = self._insert(TallyRow)
-            more = {name: getattr(TallyRow, name) + insert.excluded[name] for name in _TALLIED}
-            key = (TallyRow.job_id, TallyRow.state, TallyRow.code, TallyRow.slot)
-            upsert = insert.on_conflict_do_update(index_elements=key, set_=more)
-            self.connection.execute(upsert, rows)
+            self.connection.execute(_adding(self._insert), rows)
+
+
+@cache
+def _adding(insert: Callable[..., Any]) -> Executable:
+    """Return what adds to tallies; to make it takes longer than to run it."""
+    new = insert(TallyRow)
+    more = {name: getattr(TallyRow, name) + new.excluded[name] for name in _TALLIED}
+    key = (TallyRow.job_id, TallyRow.state, TallyRow.code, TallyRow.slot)
+    added: Executable = new.on_conflict_do_update(index_elements=key, set_=more)
+    return added
 
 
 class LedgerWriter(LedgerReader):
@@ -124,18 +141,25 @@ class LedgerWriter(LedgerReader):
 
     Args:
         url: the address of a SQLite or PostgreSQL database; nothing is opened before the first use.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; None: the database server's own, so that machines whose
+            clocks differ agree on leases, or this machine's for SQLite, which has no server.
 
     Raises:
         DatabaseUnavailable: by every method, when the database doesn't answer.
         SettingsInvalid: the address isn't one of SQLite or PostgreSQL.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
         super().__init__(url)
-        self._clock = clock
-        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-        self._insert = dialect.insert
+        on_server = self._database.dialect == "postgresql"
+        self._clock = clock or time.time
+        self._server_tells_time = on_server and clock is None
+        self._insert = (postgresql if on_server else sqlite).insert
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        """The time, as everything in the ledger is dated."""
+        return _SERVER_TIME if self._server_tells_time else literal(self._clock(), Double)
 
     @contextmanager
     def _change(self) -> Iterator[Change]:

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 
-from jobs import broker
 from jobs.migrate import migrate as migrate_database
 from jobs.recipe import Recipe
 from jobs.schema import Job
@@ -44,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     app = make_app()
-    missing = _join_plugins(app, given)
+    wanted = next((argument for argument in given if not argument.startswith("-")), None)
+    missing = plugins.join(app, wanted, options.with_recipe)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: exit code 130
     try:
         app(args=given, prog_name=_NAME)
@@ -84,17 +84,14 @@ def submit(
     *,
     name: Annotated[str | None, typer.Option(help="What Flower and `status` call it.")] = None,
     weights: options.WeightsOption = options.DEFAULT.weights,
-    window: Annotated[
-        str | None,
-        typer.Option(metavar="HOURS", help="Run only then, such as 22:00-06:00, on every day."),
-    ] = None,
+    window: options.Window = None,
     priority: Annotated[
         int | None, typer.Option(min=-100, max=100, help="Higher goes first; 0 is usual.")
     ] = None,
     recipe: Recipe,
 ) -> None:
     """Enter a job for the workers of service mode; repeating it adds only what is new."""
-    hours = cli_ledger.hours(window)
+    hours = options.hours(window)
     settings = cli_ledger.settings()
     recipe = recipe.model_copy(update={"weights": resolve(weights).identity})
     place = normalize(source)
@@ -112,6 +109,8 @@ def dispatch(
     once: Annotated[bool, typer.Option("--once", help="Do a single pass and end.")] = False,
 ) -> None:
     """Keep workers supplied until stopped; a stop by signal is a normal end here."""
+    from jobs import broker  # noqa: PLC0415 - Celery takes its time, and most commands need none
+
     settings = cli_ledger.settings()
     app = broker.make_app(settings)
     with cli_ledger.open_ledger() as ledger, StopRequest() as stop:
@@ -119,6 +118,7 @@ def dispatch(
             ledger=ledger,
             publish=partial(broker.publish, app),
             waiting=partial(broker.waiting, app),
+            recognize=partial(broker.recognize, app),
             window=settings.window,
             max_attempts=settings.max_attempts,
         )
@@ -166,18 +166,6 @@ def _common(
     ] = False,
 ) -> None:
     """Take the options that stand before the command."""
-
-
-def _join_plugins(app: typer.Typer, arguments: Sequence[str]) -> list[plugins.Missing]:
-    """Add the engine's commands, unless one of our own is asked for: torch takes its time."""
-    own = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if wanted in own:
-        return []
-    registrations, missing = plugins.load(plugins.COMMANDS)
-    for register in registrations:
-        register(app, options.with_recipe)
-    return missing
 
 
 def _explain(error: Exception) -> ExitCode:

@@ -1,5 +1,6 @@
 """The commands that ask the ledger, or tell it something about a job as a whole."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,15 +11,14 @@ import typer
 
 from jobs import logs
 from jobs.home import find_ledger
-from jobs.hours import Hours
 from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
 from producer.errors import CodeUnknown
+from producer.options import ALWAYS, hours
 from producer.report import failures_table, job_json, job_table, jobs_json, jobs_table
 from producer.terminal import output, say
 
-ALWAYS = "always"
 _MOST_FAILURES = 100
 
 JobArgument = Annotated[
@@ -30,20 +30,6 @@ At = Annotated[
         metavar="DST", help="Ask the ledger of a `run` to DST instead of GPEN_DATABASE_URL."
     ),
 ]
-
-
-def hours(text: str | None) -> Hours | None:
-    """Read an option's or argument's hours; `always` is no hours at all.
-
-    Raises:
-        typer.BadParameter: they aren't of the form.
-    """
-    if text is None or text == ALWAYS:
-        return None
-    try:
-        return Hours.parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; or say `{ALWAYS}`") from error
 
 
 Priority = Annotated[
@@ -81,15 +67,16 @@ def status(
             typer.echo(jobs_json(jobs)) if as_json else console.print(jobs_table(jobs))
             return
         found = ledger.standing(ledger.find_job(job).id)
-        failures = ledger.failures(found.job.id, limit=None if as_json else _MOST_FAILURES)
-    if as_json:
-        typer.echo(job_json(found, failures, now=time.time()))
-        return
+        if as_json:
+            failures = ledger.failures(found.job.id)
+            sys.stdout.writelines(job_json(found, failures, now=time.time()))
+            return
+        first = list(ledger.failures(found.job.id, limit=_MOST_FAILURES))
     console.print(job_table(found, now=time.time()))
-    if failures:
+    if first:
         console.print()
-        console.print(failures_table(failures))
-    more = sum(found.counts.by_code.values()) - len(failures)
+        console.print(failures_table(first))
+    more = sum(found.counts.by_code.values()) - len(first)
     if more > 0:
         say(f"... and {more} more: gpen-archive status {found.job.id} --json", to=console)
 

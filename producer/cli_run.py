@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs import logs
+from jobs.hours import Hours
 from jobs.recipe import Recipe
 from jobs.schema import Job, PhotoState
 from jobs.settings import JobSettings
@@ -33,6 +34,7 @@ def run(
     *,
     weights: options.WeightsHere = options.DEFAULT.weights,
     vram_limit: options.VramLimit = None,
+    window: options.Window = None,
     recipe: Recipe,
 ) -> None:
     """Restore a folder of scans here, with everything that takes brought along.
@@ -40,6 +42,7 @@ def run(
     Stopped by Ctrl-C, or by a power cut, it goes on where it was when the same command is given
     again. A source without photos is said to be so and is no error.
     """
+    hours = options.hours(window)
     settings = JobSettings.from_environment()
     chosen = resolve(weights)
     place = normalize(source)
@@ -57,7 +60,7 @@ def run(
     if vram_limit:
         environment["GPEN_VRAM_LIMIT"] = vram_limit
     try:
-        ending = _restore(job, store, settings, environment)
+        ending = _restore(job, store, settings, environment, hours)
     except local.BrokenOff as end:
         if end.ending.counts.finished:
             _report(job, end.ending)
@@ -70,14 +73,23 @@ def run(
 
 
 def _restore(
-    job: Job, source: ObjectStore, settings: JobSettings, environment: Mapping[str, str]
+    job: Job,
+    source: ObjectStore,
+    settings: JobSettings,
+    environment: Mapping[str, str],
+    hours: Hours | None,
 ) -> local.Ending:
     """Let the job be done, and show how it goes."""
     with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:
         level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
         logs.configure(log_format=settings.log_format, level=level)
         return local.run(
-            job, source=source, settings=settings, worker_environment=environment, watcher=watcher
+            job,
+            source=source,
+            settings=settings,
+            worker_environment=environment,
+            watcher=watcher,
+            hours=hours,
         )
 
 

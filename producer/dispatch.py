@@ -1,9 +1,10 @@
 """Keeps a bounded window of photos with the broker: rows go in, messages come out.
 
 The ledger stays the truth. A photo is marked as published, the mark is committed, and only then is
-its message sent: a message that is lost in between comes back by its age. So does a photo whose
-worker vanished, by its lease. What is published of a job that rests is taken back. Any number of
-dispatchers may run.
+its message sent. Whatever the broker may have lost is sent again: all that is published, when it
+was emptied, started anew or didn't answer, and when a dispatcher starts, for the one before may
+have ended in between; a single message, by its age. A photo whose worker vanished comes back by its
+lease. What is published of a job that rests is taken back. Any number of dispatchers may run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,7 @@ class Dispatcher:
         ledger: the rows.
         publish: sends one message a photo, raising `BrokerUnavailable`.
         waiting: tells how many messages of each class no worker has taken, raising the same.
+        recognize: tells whether the broker has kept all since it was asked last, raising the same.
         window: at most so many photos are published or claimed at a time.
         max_attempts: a photo whose workers vanished so often is given up.
         job_id: publishes photos of this job only; of all where it is None.
@@ -52,6 +54,7 @@ class Dispatcher:
         ledger: Ledger,
         publish: Callable[[Sequence[PhotoRef]], None],
         waiting: Callable[[], Mapping[MemoryClass, int]] = dict,
+        recognize: Callable[[], bool] = lambda: True,
         window: int,
         max_attempts: int,
         job_id: str | None = None,
@@ -60,23 +63,21 @@ class Dispatcher:
         self._ledger = ledger
         self._publish = publish
         self._waiting = waiting
+        self._recognize = recognize
         self._window = window
         self._max_attempts = max_attempts
         self._job_id = job_id
         self._published_timeout_s = published_timeout_s
-        self._outage = False
+        self._lost = True  # some message that was sent, as far as we know
 
     def step(self) -> Pass:
         """Do one pass.
 
         Raises:
             BrokerUnavailable: the messages of this pass weren't all sent; the next pass sends every
-                waiting one again, for the broker may have come back empty.
+                waiting one again.
             DatabaseUnavailable: the ledger can't be reached.
         """
-        if self._outage:
-            self._ledger.unpublish()
-            self._outage = False
         stalled = self._ledger.requeue_stalled(
             published_timeout_s=self._published_timeout_s, max_attempts=self._max_attempts
         )
@@ -101,6 +102,7 @@ class Dispatcher:
         tenth to each of the others, whose workers would have nothing to do.
         """
         try:
+            self._take_back_lost()
             waiting = self._waiting()
             flying = self._ledger.in_flight_by_class(self._job_id)
             taken = {each: max(flying[each], waiting.get(each, 0)) for each in MemoryClass}
@@ -112,9 +114,16 @@ class Dispatcher:
                 taken[each] += sent
                 published += sent
         except BrokerUnavailable:
-            self._outage = True
+            self._lost = True
             raise
         return published
+
+    def _take_back_lost(self) -> None:
+        """Make pending again what was published to a broker that may not have it any more."""
+        self._lost = not self._recognize() or self._lost
+        if self._lost:
+            self._ledger.unpublish()
+            self._lost = False
 
     def _send(self, memory_class: MemoryClass, room: int) -> int:
         refs = self._ledger.publish_next(room, job_id=self._job_id, memory_class=memory_class)

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobs import broker
 from jobs.errors import JobError
 from jobs.ledger import Ledger
+from jobs.memory import MemoryClass
 from jobs.settings import JobSettings
 from producer.errors import InstallationIncomplete
 from producer.plugins import CHECKS, load
@@ -54,7 +54,10 @@ def check_all(settings: JobSettings) -> Iterator[Check]:
     else:
         yield Check("database", ok=True, detail=_UNCONFIGURED.format("GPEN_DATABASE_URL"))
     if serving:
-        yield _attempt("broker", lambda: _broker(settings))
+        reachable = _attempt("broker", lambda: _broker(settings))
+        yield reachable
+        if reachable.ok:
+            yield _workers(settings)
     else:
         yield Check("broker", ok=True, detail=_UNCONFIGURED.format("GPEN_BROKER_URL"))
     yield _object_store(settings)
@@ -112,8 +115,24 @@ def _tallies(settings: JobSettings) -> Check:
 
 
 def _broker(settings: JobSettings) -> str:
+    from jobs import broker  # noqa: PLC0415 - Celery takes its time, and most commands need none
+
     broker.check(broker.make_app(settings))
     return "reachable"
+
+
+def _workers(settings: JobSettings) -> Check:
+    """See whether photos wait for a memory class that no worker takes."""
+    from jobs import broker  # noqa: PLC0415 - as above
+
+    app = broker.make_app(settings)
+    served = broker.served(app)
+    stuck = [each for each, count in broker.waiting(app).items() if count and each not in served]
+    if stuck:
+        detail = f"photos wait, and no worker takes {', '.join(stuck)} ones (GPEN_QUEUES)"
+        return Check("workers", ok=False, detail=detail)
+    taken = ", ".join(each for each in MemoryClass if each in served)
+    return Check("workers", ok=True, detail=f"take {taken}" if taken else "none, nothing waits")
 
 
 def _object_store(settings: JobSettings) -> Check:

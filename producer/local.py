@@ -17,13 +17,14 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from jobs import broker
 from jobs.errors import BrokerUnavailable, JobError
 from jobs.home import Home
+from jobs.hours import Hours
 from jobs.ledger import Ledger
 from jobs.logs import get_logger, read_fields
+from jobs.memory import MemoryClass
 from jobs.migrate import migrate
-from jobs.schema import Counts, Failure, Job, PhotoState, Standing
+from jobs.schema import Control, Counts, Failure, Job, PhotoState, Standing
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore
 from producer.child import Child
@@ -41,6 +42,7 @@ WORKER_COMMAND = (sys.executable, "-P", "-m", "worker")
 _POLL_S = 0.5
 _MOST_FAILURES = 20
 _GRACE_S = 30.0
+_LEAVING_S = 10.0
 
 log = get_logger(__name__)
 
@@ -53,6 +55,9 @@ class Watcher(Protocol):
 
     def progress(self, counts: Counts) -> None:
         """This is how the job stands, about twice a second."""
+
+    def control(self, control: Control) -> None:
+        """This was last said about the job, as often."""
 
     def stopping(self) -> None:
         """A stop was requested; the worker finishes the photo in hand."""
@@ -95,6 +100,7 @@ def run(
     settings: JobSettings,
     worker_environment: Mapping[str, str],
     watcher: Watcher,
+    hours: Hours | None = None,
     worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> Ending:
     """Restore a job's photos on this machine until all are done or failed, or a signal comes.
@@ -105,6 +111,7 @@ def run(
         settings: limits; where database and broker are is decided here.
         worker_environment: the worker's own settings, such as `GPEN_WEIGHTS`.
         watcher: is told how it goes.
+        hours: it may run then only; None: when the ledger says, which is always at first.
         worker_command: starts a worker.
 
     Raises:
@@ -118,10 +125,11 @@ def run(
         migrate(home.ledger_url)
         with closing(Ledger(home.ledger_url)) as ledger:
             _refuse_other_recipe(ledger, job)
-            submission = submit(job, ledger=ledger, source=source)
+            submission = submit(job, ledger=ledger, source=source, hours=hours)
             watcher.entered(submission)
             _take_back(ledger, max_attempts=settings.max_attempts)
             ledger.resume(job.id)  # whoever gives the command again wants it to go on
+            ledger.keep_hours()
             over = ledger.standing(job.id).over
             stack = _Stack(home, ledger, settings, worker_environment, watcher, worker_command)
             try:
@@ -205,6 +213,8 @@ class _Stack:
                 "GPEN_DATABASE_URL": self.home.ledger_url,
                 "GPEN_BROKER_URL": valkey.url,
                 "GPEN_WORKER_NAME": WORKER_NAME,
+                "GPEN_QUEUES": ",".join(MemoryClass),  # nobody else would take the large ones
+                "GPEN_GRACE_S": str(_GRACE_S),
             }
             environment = os.environ | self.worker_environment | own
             worker = Worker(
@@ -213,18 +223,21 @@ class _Stack:
             try:
                 self._follow(job, valkey, worker, stop)
             finally:
-                worker.stop(grace_s=_GRACE_S, request=stop)
+                worker.stop(grace_s=_GRACE_S + _LEAVING_S, request=stop)
                 self.ledger.give_back(WORKER_NAME)
                 self.ledger.unpublish()
 
     def _follow(self, job: Job, valkey: Valkey, worker: Worker, stop: StopRequest) -> None:
         """Publish and look after both children until the job is finished or a signal comes."""
+        from jobs import broker  # noqa: PLC0415 - Celery takes its time, and most commands need none
+
         settings = self.settings.model_copy(update={"broker_url": SecretStr(valkey.url)})
         app = broker.make_app(settings)
         dispatcher = Dispatcher(
             ledger=self.ledger,
             publish=partial(broker.publish, app),
             waiting=partial(broker.waiting, app),
+            recognize=partial(broker.recognize, app),
             window=settings.window,
             max_attempts=settings.max_attempts,
             job_id=job.id,
@@ -232,6 +245,7 @@ class _Stack:
         while True:
             standing = self.ledger.standing(job.id)
             self.watcher.progress(standing.counts)
+            self.watcher.control(standing.control)
             if standing.over:
                 return
             valkey.check()
@@ -247,7 +261,7 @@ class _Stack:
 
 def _ending(submission: Submission, ledger: Ledger) -> Ending:
     job_id = submission.job.id
-    failures = ledger.failures(job_id, limit=_MOST_FAILURES)
+    failures = list(ledger.failures(job_id, limit=_MOST_FAILURES))
     return Ending(submission, ledger.standing(job_id), failures)
 
 

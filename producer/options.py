@@ -15,6 +15,7 @@ from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from jobs.hours import Hours
 from jobs.recipe import Recipe
 
 _PANEL = "Recipe"
@@ -58,6 +59,27 @@ VramLimit = Annotated[
         callback=_size,
     ),
 ]
+
+ALWAYS = "always"
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="HOURS", help="Run only then, such as 22:00-06:00, on every day."),
+]
+
+
+def hours(text: str | None) -> Hours | None:
+    """Read an option's or argument's hours; `always` is no hours at all.
+
+    Raises:
+        typer.BadParameter: they aren't of the form.
+    """
+    if text is None or text == ALWAYS:
+        return None
+    try:
+        return Hours.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; or say `{ALWAYS}`") from error
+
 
 DEFAULT = Recipe()
 

@@ -1,4 +1,4 @@
-"""What others add to `gpen-archive`: the name of an entry-point group in, callables out.
+"""What others add to `gpen-archive`: the name of an entry-point group in, what it names out.
 
 The engine's commands and checks live beside the worker and join here by entry point, so that the
 control plane imports neither. Without the worker's extra they are missing, and that is said.
@@ -6,11 +6,17 @@ control plane imports neither. Without the worker's extra they are missing, and 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-COMMANDS = "gpen_archive.commands"  # each a callable: Typer application, options.with_recipe
-CHECKS = "gpen_archive.checks"  # each a callable: settings -> objects with name, ok and detail
+import typer
+
+MENUS = "gpen_archive.menus"
+"""Each a mapping from a command's name to its module and the line that `--help` shows of it; the
+module has `register`, a callable: Typer application, options.with_recipe."""
+CHECKS = "gpen_archive.checks"
+"""Each a callable: settings -> objects with name, ok and detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +28,35 @@ class Missing:
 
     def __str__(self) -> str:
         return (
-            f"the parts of {self.name!r} (such as `restore`) are missing here: {self.reason}; "
-            "install them with: pip install 'gpen-archive[worker]'"
+            f"{self.name} can't be loaded here: {self.reason}; install what it needs with: "
+            "pip install 'gpen-archive[worker]'"
         )
 
 
-def load(group: str) -> tuple[list[Callable[..., Any]], list[Missing]]:
+def join(
+    app: typer.Typer, wanted: str | None, with_recipe: Callable[..., Callable[..., None]]
+) -> list[Missing]:
+    """Add the commands of all menus to the command line; return what can't be added.
+
+    Only what is wanted is loaded, for torch takes its time; the others are there to be listed.
+    """
+    menus, missing = load(MENUS)
+    offered = {name: entry for menu in menus for name, entry in menu.items()}
+    if wanted is None or wanted not in offered:
+        for name, (_, line) in offered.items():
+            app.command(name, help=line)(lambda: None)
+        return missing
+    module, _ = offered[wanted]
+    try:
+        import_module(module).register(app, with_recipe)
+    except ImportError as error:
+        missing.append(Missing(wanted, str(error)))
+    return missing
+
+
+def load(group: str) -> tuple[list[Any], list[Missing]]:
     """Load a group's entries; one that can't be imported is reported, not raised."""
-    loaded: list[Callable[..., Any]] = []
+    loaded: list[Any] = []
     missing: list[Missing] = []
     for entry in sorted(entry_points(group=group)):
         try:

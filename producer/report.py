@@ -16,8 +16,9 @@ job first; `status JOB --json` gives `{"schema_version", "job": JOB}`, with `fai
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from textwrap import indent
 from typing import Any
 
 from rich.table import Table
@@ -96,13 +97,22 @@ def jobs_json(jobs: Iterable[Standing]) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, "jobs": records}, indent=2)
 
 
-def job_json(standing: Standing, failures: Iterable[Failure], *, now: float) -> str:
-    """Return one job with its failures as JSON; `now` in seconds since the epoch."""
-    record = _record(standing) | {
-        "waiting_for": waiting_for(standing, now=now),
-        "failures": [asdict(failure) for failure in failures],
-    }
-    return json.dumps({"schema_version": SCHEMA_VERSION, "job": record}, indent=2)
+def job_json(standing: Standing, failures: Iterable[Failure], *, now: float) -> Iterator[str]:
+    """Yield one job with its failures as JSON, piece by piece, for there may be very many.
+
+    Args:
+        standing: how the job stands.
+        failures: of its photos.
+        now: in seconds since the epoch.
+    """
+    record = _record(standing) | {"waiting_for": waiting_for(standing, now=now), "failures": []}
+    whole = json.dumps({"schema_version": SCHEMA_VERSION, "job": record}, indent=2)
+    start, _, end = whole.rpartition("[]")
+    separator = f"{start}["
+    for failure in failures:
+        yield separator + indent("\n" + json.dumps(asdict(failure), indent=2), " " * 6)
+        separator = ","
+    yield f"\n    ]{end}\n" if separator == "," else f"{whole}\n"
 
 
 def jobs_table(jobs: Iterable[Standing]) -> Table:

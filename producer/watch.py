@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from jobs.schema import Counts
+from jobs.schema import Control, Counts, JobStatus
 from producer.report import Pace, progress_line, scan_lines
 from producer.submit import Submission
 
@@ -23,6 +23,16 @@ def entered_lines(submission: Submission) -> list[str]:
     return [*scan_lines(tally), f"Job {job.id} ({job.name}): {photos}{known}."]
 
 
+def rest_line(control: Control) -> str:
+    """Say why no photo begins; nothing where they may."""
+    if control.status is not JobStatus.ACTIVE:
+        return f"The job is {control.status}: `gpen-archive resume` lets it go on."
+    if control.open or control.hours is None:
+        return ""
+    rest = f"photos in hand are finished, the others wait until {control.hours.begin:%H:%M}"
+    return f"Outside its hours, {control.hours}: {rest}."
+
+
 class LineWatcher:
     """For logs and pipes: a line when something changed, at most one in ten seconds."""
 
@@ -30,6 +40,7 @@ class LineWatcher:
         self._console = console
         self._pace = Pace()
         self._last = ""
+        self._resting = ""
         self._last_at_s = -_LINE_EVERY_S
 
     def __enter__(self) -> Self:
@@ -52,6 +63,13 @@ class LineWatcher:
         if due and line != self._last:
             self._last, self._last_at_s = line, now_s
             self._say(line)
+
+    def control(self, control: Control) -> None:
+        """Say when nothing more begins, and why, and when it goes on."""
+        resting = rest_line(control)
+        if resting != self._resting:
+            self._resting = resting
+            self._say(resting or "It goes on.")
 
     def stopping(self) -> None:
         """Say that the end is near."""

@@ -111,7 +111,7 @@ def run(
         derivative_key=key,
         recipe=recipe,
         worker=claim.worker,
-        attempt=claim.attempt,
+        attempt=claim.tries,
     )
     sidecar = write_sidecar(delivery, engine.identity, timings_s=stages.timings_s())
     try:

@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 
 import gpen_engine
 from gpen_engine.cache import CacheFolder
+from gpen_engine.devices import pick_device
+from gpen_engine.memory import measure_budget
 from gpen_engine.weights import GPEN_TERMS
 from jobs.ledger import Ledger
+from jobs.memory import MemoryClass, classes_for
 from jobs.settings import JobSettings
 from jobs.storage import ObjectStore, open_store
 from worker.codec import Decode
+from worker.company import Company
 from worker.decoding import Decoder
+from worker.ending import Ending
+from worker.heap import Heap
 from worker.pipeline import Engine
 from worker.scratch import DEFAULT, Scratch
 from worker.settings import WorkerSettings
@@ -26,8 +32,15 @@ class Runtime:
     engine: Engine
     decode: Decode
     scratch: Scratch = DEFAULT
+    queues: tuple[MemoryClass, ...] = tuple(MemoryClass)
+    heap: Heap = field(default_factory=Heap)
     stores: dict[str, ObjectStore] = field(default_factory=dict)
+    ending: Ending = field(init=False)
+    company: Company = field(default_factory=Company)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.ending = Ending(grace_s=self.worker.grace_s)
 
     def store(self, url: str) -> ObjectStore:
         """Return the store at an address, the same one each time."""
@@ -57,6 +70,16 @@ def load_engine(settings: WorkerSettings) -> gpen_engine.Restorer:
     )
 
 
+def _room_bytes(worker: WorkerSettings) -> int:
+    """Return the memory of the device, as far as it may be used, or the machine's if that's less.
+
+    Raises:
+        DeviceError: the device can't be used.
+    """
+    rooms = [measure_budget(pick_device(name)).total_bytes for name in (worker.device, "cpu")]
+    return min(*rooms, worker.vram_limit or rooms[0])
+
+
 def build_runtime(settings: JobSettings, worker: WorkerSettings) -> Runtime:
     """Build everything a worker needs, and make sure that the ledger can be reached.
 
@@ -72,6 +95,7 @@ def build_runtime(settings: JobSettings, worker: WorkerSettings) -> Runtime:
         worker=worker,
         ledger=ledger,
         engine=load_engine(worker),
+        queues=settings.queues or classes_for(_room_bytes(worker)),
         decode=Decoder(worker.decode_budget, scratch=scratch, ready=worker.lanes),
         scratch=scratch,
     )

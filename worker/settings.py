@@ -15,6 +15,18 @@ from worker.codec import Limits
 from worker.decoding import Budget
 from worker.scratch import MEMORY_BYTES, Scratch
 
+_BYTES_A_LANE = 1 << 30
+_MOST_LANES = 8
+
+
+def _photos_in_hand() -> int:
+    """Return how many photos keep the engine and the cores busy, as far as there is memory.
+
+    One is with the engine, one on its way from or to a store, and one on each core that there is.
+    """
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _BYTES_A_LANE
+    return max(1, min(len(os.sched_getaffinity(0)) + 2, room, _MOST_LANES))
+
 
 class WorkerSettings(BaseSettings):
     """One worker process. Built once, at an entry point."""
@@ -30,7 +42,8 @@ class WorkerSettings(BaseSettings):
     accept_gpen_terms: bool = False
     face_cache: Path | None = None
     face_cache_limit: ByteSize = Field(default=ByteSize(4 << 30), gt=0)
-    lanes: int = Field(default=2, ge=1)
+    lanes: int = Field(default_factory=_photos_in_hand, ge=1)
+    grace_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
     max_megapixels: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     max_bytes: ByteSize = Field(default=ByteSize(4 << 30), gt=0)
     max_pages: int = Field(default=1000, gt=0)

@@ -1,8 +1,9 @@
 """The Celery task: claim, work, record. What happens to a photo is in `pipeline` and `retry`."""
 
-import time
+import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import assert_never
 
 from celery import Celery
@@ -17,12 +18,11 @@ from jobs.logs import get_logger
 from jobs.schema import MESSAGE_VERSION, Claim, PhotoMessage
 from worker.exits import ENVIRONMENT
 from worker.lease import Lease
+from worker.patience import insist
 from worker.pipeline import run
-from worker.retry import Drop, Fail, Retry, Stop, decide
+from worker.retry import Counted, Drop, Fail, Retry, Stop, Tries, decide
 from worker.runtime import Runtime
 from worker.stages import Stages
-
-_PAUSE_S = 5.0
 
 _log = get_logger(__name__)
 
@@ -32,18 +32,17 @@ def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def restore_photo(message: dict[str, object]) -> str:
-        if state.should_stop is not None:  # a message may come while the photos in hand end
+        if _is_ending():  # a message may come while the photos in hand end
             raise Reject("the worker stops", requeue=True)
         try:
             return handle(message, runtime)
         except StoreFull as error:
-            _stop(error.code, str(error), error.advice)
+            _stop(runtime, error.code, str(error), error.advice)
             raise Reject(str(error), requeue=True) from error
-        except DatabaseUnavailable as error:
-            _log.error("task.database_unavailable", error=str(error))
-            # The message goes back unanswered; without the pause it would come back at once.
-            time.sleep(_PAUSE_S)
+        except DatabaseUnavailable as error:  # and nobody waits for it any more
             raise Reject(str(error), requeue=True) from error
+        finally:
+            runtime.heap.trim()
 
     task: Callable[[dict[str, object]], str] = restore_photo
     return task
@@ -63,16 +62,22 @@ def handle(message: dict[str, object], runtime: Runtime) -> str:
         _log.error("message.version", version=photo.version, expected=MESSAGE_VERSION)
         return "unreadable"
     settings = runtime.settings
-    claim = runtime.ledger.claim(
-        photo.photo_id, worker=runtime.worker.worker_name, lease_s=settings.lease_s
-    )
+    name = runtime.worker.worker_name
+    take = partial(runtime.ledger.claim, photo.photo_id, worker=name, lease_s=settings.lease_s)
+    claim = insist(take, give_up=_is_ending)
     if claim is None:
         _log.info("photo.taken", photo_id=photo.photo_id)
         return "taken"
     _log.info("photo.claimed", photo_id=claim.photo_id, key=claim.key, attempt=claim.attempt)
     lease = Lease(runtime.ledger, claim, lease_s=settings.lease_s, longest_s=settings.max_photo_s)
-    with lease:
-        stages = Stages(on_begin=lease.check)
+
+    def check() -> None:
+        lease.check()
+        runtime.ending.check()
+
+    stages = Stages(on_begin=check)
+    is_last = 1 < settings.max_attempts <= claim.attempt
+    with lease, runtime.ending.in_hand(stages), runtime.company.join(alone=is_last):
         try:
             return _deliver(claim, runtime, stages)
         except Exception as error:  # noqa: BLE001 - the table in retry.py knows every class
@@ -92,7 +97,7 @@ def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
         stages=stages,
         scratch=runtime.scratch,
     )
-    runtime.ledger.succeed(claim, outcome)
+    insist(partial(runtime.ledger.succeed, claim, outcome))
     _log.info(
         "photo.done",
         photo_id=claim.photo_id,
@@ -107,7 +112,12 @@ def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:
 def _record(error: Exception, claim: Claim, runtime: Runtime, stage: str) -> str:
     """Write down what an error means for the photo."""
     ledger, settings = runtime.ledger, runtime.settings
-    decision = decide(error, claim.attempt, max_attempts=settings.max_attempts)
+    decision = decide(
+        error,
+        Tries.of(claim),
+        max_attempts=settings.max_attempts,
+        draw=random.random(),  # noqa: S311 - no secret
+    )
     expected = isinstance(error, JobError | GpenError)
     (_log.warning if expected else _log.exception)(
         "photo.error",
@@ -115,27 +125,42 @@ def _record(error: Exception, claim: Claim, runtime: Runtime, stage: str) -> str
         key=claim.key,
         stage=stage,
         attempt=claim.attempt,
+        outages=claim.outages,
         decision=type(decision).__name__.lower(),
         error=f"{type(error).__name__}: {error}",
     )
     match decision:
-        case Retry(after_s):
-            ledger.release(claim, after_s=after_s)
+        case Retry(after_s, counted, memory_class):
+            give_back = partial(
+                ledger.release,
+                claim,
+                after_s=after_s,
+                counted=counted is Counted.ATTEMPT,
+                outage=counted is Counted.OUTAGE,
+                memory_class=memory_class,
+            )
+            insist(give_back)
             return "retry"
         case Fail(code, text, advice):
-            ledger.fail(claim, code=code, message=text, advice=advice, stage=stage)
+            reason = {"code": code, "message": text, "advice": advice, "stage": stage}
+            insist(partial(ledger.fail, claim, **reason))
             return "failed"
         case Drop():
             return "lost"
         case Stop(code, text, advice):
-            _stop(code, text, advice)
-            ledger.release(claim, after_s=0, counted=False)
+            _stop(runtime, code, text, advice)
+            insist(partial(ledger.release, claim, after_s=0, counted=False))
             return "stopped"
         case _:
             assert_never(decision)
 
 
-def _stop(code: str, text: str, advice: str) -> None:
+def _stop(runtime: Runtime, code: str, text: str, advice: str) -> None:
     """Say why this worker ends, and end it once the photos in hand are finished."""
     _log.error("worker.stops", code=code, error=text, advice=advice)
     state.should_stop = ENVIRONMENT
+    runtime.ending.end(ENVIRONMENT)
+
+
+def _is_ending() -> bool:
+    return state.should_stop is not None

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.errors import ClaimLost, PhotoCrashesWorker
 from jobs.ledger import Ledger, Stalled
+from jobs.memory import MemoryClass
 from jobs.schema import TRANSITIONS, PhotoState
 
 # Claiming
@@ -96,7 +97,7 @@ def test_failures_come_by_key_and_as_many_as_asked(album, ledger):
     for key in ("c.jpg", "b.jpg", "a.jpg"):
         album.fail(album.claim(key))
     assert [failure.key for failure in ledger.failures(album.job.id, limit=2)] == ["a.jpg", "b.jpg"]
-    assert len(ledger.failures(album.job.id)) == 3
+    assert len(list(ledger.failures(album.job.id))) == 3
 
 
 def test_a_released_attempt_counts_unless_it_was_given_back(album, ledger):
@@ -105,6 +106,43 @@ def test_a_released_attempt_counts_unless_it_was_given_back(album, ledger):
     assert album.photo().attempts == 1
     ledger.release(album.claim(), after_s=0, counted=False)
     assert album.photo().attempts == 1
+
+
+def test_an_outage_is_no_attempt_and_is_counted_apart(album, ledger):
+    album.add("a.jpg")
+    ledger.release(album.claim(), after_s=0)
+    ledger.release(album.claim(), after_s=0, outage=True)
+    assert (album.photo().attempts, album.photo().outages) == (1, 1)
+    claimed = album.claim()
+    assert (claimed.attempt, claimed.outages, claimed.tries) == (2, 1, 3)
+
+
+def test_a_crash_after_outages_is_not_the_last_attempt(album, ledger):
+    album.add("a.jpg")
+    for _ in range(5):
+        ledger.release(album.claim(), after_s=0, outage=True)
+    album.claim(worker="dead")
+    assert ledger.requeue_lost("dead", max_attempts=2) == Stalled(requeued=1, crashed=0)
+    assert album.photo().attempts == 1
+
+
+def test_a_failure_tells_of_all_tries_and_a_retry_forgets_them(album, ledger):
+    album.add("a.jpg")
+    ledger.release(album.claim(), after_s=0, outage=True)
+    album.fail(album.claim())
+    [failure] = ledger.failures(album.job.id)
+    assert failure.attempts == 2
+    ledger.retry(album.job.id)
+    assert (album.photo().attempts, album.photo().outages) == (0, 0)
+
+
+def test_a_photo_that_needs_more_memory_is_published_in_the_larger_class(album, ledger):
+    album.add("a.jpg")
+    assert album.claim().memory_class is MemoryClass.SMALL
+    ledger.requeue_lost("one", max_attempts=3)
+    ledger.release(album.claim(), after_s=0, counted=False, memory_class=MemoryClass.LARGE)
+    [ref] = ledger.publish_next(1)
+    assert ref.memory_class is MemoryClass.LARGE
 
 
 def lose_to_another(album, clock):

@@ -24,6 +24,7 @@ from sqlalchemy import text
 from jobs.database import Database
 from jobs.errors import ClaimLost
 from jobs.ledger import Ledger
+from jobs.memory import MemoryClass
 from jobs.migrate import migrate
 from jobs.recipe import Recipe
 from jobs.schema import TRANSITIONS, Candidate, Job, Outcome, PhotoState
@@ -140,11 +141,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def fail(self, chosen, code):
         self.finish("fail", chosen, code=code, message="", advice="", stage="put")
 
-    @rule(chosen=st.integers(0, 20), after_s=st.integers(0, 90), counted=st.booleans())
-    def release(self, chosen, after_s, counted):
+    @rule(
+        chosen=st.integers(0, 20),
+        after_s=st.integers(0, 90),
+        counted=st.sampled_from([{}, {"counted": False}, {"outage": True}]),
+        memory_class=st.sampled_from([None, *MemoryClass]),
+    )
+    def release(self, chosen, after_s, counted, memory_class):
         claim = self.one_of_the_claims(chosen)
-        if claim is not None and claim.attempt < CAP:
-            self.finish("release", chosen, after_s=after_s, counted=counted)
+        if claim is not None and (counted or claim.attempt < CAP):
+            more = {"after_s": after_s, "memory_class": memory_class, **counted}
+            self.finish("release", chosen, **more)
 
     @rule(which=st.integers(0, 1))
     def requeue_stalled(self, which):

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import OutputConflict, PhotoMissing, UnsafeKey
+from jobs.s3 import S3Store
 from jobs.settings import JobSettings
-from jobs.storage import ObjectInfo, PutResult, S3Store, open_store
+from jobs.storage import ObjectInfo, PutResult, open_store
 from jobs.testing import MemoryStore
 
 AWKWARD_KEYS = ["Z.jpg", "a b/ü+%&?#.jpg", "a-1.jpg", "a.jpg", "a/b.jpg", "a/b/c.jpg", "é/'é\".png"]

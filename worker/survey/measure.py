@@ -21,7 +21,7 @@ from jobs.schema import Claim, Job
 from jobs.storage import ObjectInfo, ObjectStore, PutResult
 from worker.codec import Decode, Limits
 from worker.pipeline import Engine, run
-from worker.retry import Fail, decide
+from worker.retry import Fail, Tries, decide
 from worker.scratch import DEFAULT, Scratch
 from worker.stages import Stages
 from worker.survey.headers import Fault, Surveyed
@@ -188,7 +188,7 @@ def _fit_positive(causes: Floats, effects: Floats) -> Floats:
 
 def _fault_of(error: Exception) -> Fault:
     """Return why a photo fails; what isn't the photo's fault is raised again."""
-    verdict = decide(error, 1, max_attempts=1)
+    verdict = decide(error, Tries(), max_attempts=1, draw=0)
     if not isinstance(verdict, Fail):
         raise error
     return Fault(verdict.code, verdict.message, verdict.advice)

@@ -1,8 +1,12 @@
+import signal
 import socket
 import time
+from contextlib import closing
 
 import pytest
+import redis
 
+from deploy.valkey import Valkey
 from jobs import broker
 from jobs.errors import BrokerUnavailable, SettingsInvalid
 from jobs.memory import MemoryClass
@@ -62,7 +66,9 @@ def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(url):
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("use", [broker.check, lambda app: broker.publish(app, [REF])])
+@pytest.mark.parametrize(
+    "use", [broker.check, broker.recognize, lambda app: broker.publish(app, [REF])]
+)
 def test_a_broker_that_does_not_run_is_reported_without_the_password(nowhere, use):
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1") as caught:
         use(nowhere)
@@ -79,6 +85,29 @@ def test_the_check_does_not_keep_anybody_waiting(nowhere):
 @pytest.mark.services
 def test_a_broker_that_runs_passes_the_check(app):
     broker.check(app)
+
+
+@pytest.mark.services
+def test_a_broker_that_was_emptied_is_noticed_once(app, valkey_url):
+    broker.recognize(app)
+    broker.publish(app, [REF])
+    assert broker.recognize(app)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    assert not broker.recognize(app)
+    assert broker.recognize(app)
+
+
+@pytest.mark.services
+def test_a_broker_that_was_started_again_is_noticed(start_service, tmp_path):
+    server = Valkey(tmp_path)
+    start_service(server)
+    with closing(app_at(server.url)) as app:
+        broker.recognize(app)
+        assert broker.recognize(app)
+        server.stop(signal.SIGKILL)
+        server.start()
+        assert not broker.recognize(app)
 
 
 @pytest.mark.services
@@ -129,11 +158,12 @@ def test_an_urgent_photo_overtakes_those_that_wait(app):
     assert set(broker.waiting(app).values()) == {0}
 
 
-def test_a_worker_takes_from_the_queues_of_its_setting_the_large_ones_first():
+def test_a_worker_takes_from_its_queues_the_large_ones_first():
     assert queues_of() == ["photos.large", "photos.medium", "photos.small"]
-    assert queues_of(queues=("small", "medium")) == ["photos.medium", "photos.small"]
+    small_card = (MemoryClass.SMALL, MemoryClass.MEDIUM)
+    assert queues_of(queues=small_card) == ["photos.medium", "photos.small"]
 
 
-def queues_of(**settings):
-    app = broker.make_app(JobSettings(broker_url="redis://127.0.0.1/0", **settings))
+def queues_of(**queues):
+    app = broker.make_app(JobSettings(broker_url="redis://127.0.0.1/0"), **queues)
     return list(app.amqp.queues)

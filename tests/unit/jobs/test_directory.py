@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_files_come_in_the_order_of_their_keys(store):
     for name in names:
         put(store, name)
     assert keys(store) == sorted(names)
+
+
+def test_a_folder_of_very_many_files_is_listed_in_little_memory(root, store):
+    files = 50_000
+    for number in range(files):
+        os.close(os.open(root / f"scan-{number:07}.jpg", os.O_CREAT))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in store.list()) == files
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak / files < 120  # bytes: a name and little more, so a million take 110 MiB
 
 
 @pytest.fixture

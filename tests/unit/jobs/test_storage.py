@@ -15,8 +15,9 @@ from jobs.errors import (
     SourceMissing,
     StoreUnavailable,
 )
+from jobs.s3 import S3Store
 from jobs.settings import JobSettings
-from jobs.storage import DirectoryStore, S3Store, open_store
+from jobs.storage import DirectoryStore, open_store
 
 
 @pytest.fixture

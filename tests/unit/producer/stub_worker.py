@@ -1,7 +1,7 @@
 """A real Celery worker with no engine: it copies masters, and does what their names tell it.
 
 `killer...` kills the process, `slow...` waits for a file `.go` in the source, `bad...` fails,
-`full...` finds no room.
+`full...` finds no room, `emptier...` empties the broker.
 """
 
 import os
@@ -46,6 +46,8 @@ def work(claim: Claim) -> None:
         logs.get_logger("stub").error("worker.stops", **told)
         state.should_stop = 5
         return
+    if claim.key.startswith("emptier"):
+        app.connection_for_write().default_channel.client.flushall()
     go = Path(claim.job.source) / ".go"
     deadline = time.monotonic() + 30
     while claim.key.startswith("slow") and not go.exists() and time.monotonic() < deadline:

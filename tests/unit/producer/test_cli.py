@@ -4,14 +4,17 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 
+from jobs import broker
 from jobs.errors import StoreFull
 from jobs.ledger import Ledger
 from jobs.schema import Candidate
@@ -33,6 +36,20 @@ class End:
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch) -> None:
     monkeypatch.setattr(cli.plugins, "load", lambda _: ([], []))
+
+
+@pytest.fixture
+def offer(monkeypatch) -> Callable[[Callable[[], object]], None]:
+    """Put the command `restore` on a menu."""
+
+    def offer(command: Callable[[], object]) -> None:
+        module = ModuleType("engine_commands")
+        module.register = lambda app, _with_recipe: app.command("restore")(command)
+        monkeypatch.setitem(sys.modules, "engine_commands", module)
+        menu = {"restore": ("engine_commands", "Restore one picture.")}
+        monkeypatch.setattr(cli.plugins, "load", lambda _: ([menu], []))
+
+    return offer
 
 
 @pytest.fixture
@@ -399,8 +416,8 @@ def test_a_job_is_submitted_with_hours_and_priority_and_told_others_later(
 @pytest.mark.usefixtures("service", "failed_job")
 def test_one_pass_of_dispatch_publishes_and_tells(call, monkeypatch):
     sent = []
-    monkeypatch.setattr(cli.broker, "publish", lambda _, refs: sent.extend(refs))
-    monkeypatch.setattr(cli.broker, "waiting", lambda _: {})
+    monkeypatch.setattr(broker, "publish", lambda _, refs: sent.extend(refs))
+    monkeypatch.setattr(broker, "waiting", lambda _: {})
     assert call("dispatch", "--once").out == "1 published, 0 requeued, 0 given up\n"
     assert [ref.key for ref in sent] == ["b.jpg"]
 
@@ -415,35 +432,58 @@ def test_one_pass_of_dispatch_without_a_broker_fails(call, monkeypatch, tmp_path
 
 @pytest.mark.usefixtures("service", "failed_job")
 def test_dispatch_runs_until_it_is_stopped_which_is_a_normal_end(call, monkeypatch):
-    monkeypatch.setattr(cli.broker, "waiting", lambda _: {})
-    monkeypatch.setattr(
-        cli.broker, "publish", lambda _app, _refs: os.kill(os.getpid(), signal.SIGTERM)
-    )
+    monkeypatch.setattr(broker, "waiting", lambda _: {})
+    monkeypatch.setattr(broker, "publish", lambda _app, _refs: os.kill(os.getpid(), signal.SIGTERM))
     assert call("dispatch").code == 0
 
 
-def test_the_engines_commands_join_the_others(call, monkeypatch):
-    def register(app: typer.Typer, _with_recipe: object) -> None:
-        app.command("restore")(lambda: typer.echo("restored"))
-
-    monkeypatch.setattr(cli.plugins, "load", lambda _: ([register], []))
+def test_the_engines_commands_join_the_others(call, offer):
+    offer(lambda: typer.echo("restored"))
     assert call("restore").out == "restored\n"
 
 
+def test_the_engines_commands_are_listed_without_being_loaded(call, monkeypatch):
+    menu = {"restore": ("not_installed_here", "Restore one picture.")}
+    monkeypatch.setattr(cli.plugins, "load", lambda _: ([menu], []))
+    end = call("--help")
+    assert end.code == 0
+    assert "Restore one picture." in end.out
+
+
+def test_a_command_that_cannot_be_loaded_is_said_to_be_so_with_a_remedy(call, monkeypatch):
+    menu = {"restore": ("not_installed_here", "Restore one picture.")}
+    monkeypatch.setattr(cli.plugins, "load", lambda _: ([menu], []))
+    end = call("restore", "a", "b")
+    assert end.code == 2
+    for part in ("not_installed_here", "pip install 'gpen-archive[worker]'"):
+        assert part in end.err
+
+
 def test_without_the_engine_the_missing_commands_are_named(call, monkeypatch):
-    missing = Missing("engine", "No module named 'torch'")
+    missing = Missing("engine", "No module named 'worker'")
     monkeypatch.setattr(cli.plugins, "load", lambda _: ([], [missing]))
     end = call("restore", "a", "b")
     assert end.code == 2
     assert "pip install 'gpen-archive[worker]'" in end.err
 
 
-def test_our_own_commands_do_not_load_the_engine(call, monkeypatch):
-    monkeypatch.setattr(cli.plugins, "load", lambda _: pytest.fail("the engine was loaded"))
-    assert call("status", "--help").code == 0
+@pytest.mark.parametrize(
+    "command", [["--help"], ["status"], ["pause", "nothing"], ["submit", "--help"]]
+)
+def test_commands_of_the_control_plane_load_neither_torch_nor_celery(command):
+    # What they would need seconds for, by module: a pause has to be heard at once.
+    program = (
+        "import sys\n"
+        "from producer.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: print(*sorted({'torch', 'numpy', 'celery', 'boto3'} & {*sys.modules}))"
+    )
+    line = [sys.executable, "-c", program, *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
 
 
-def test_an_error_of_the_engine_is_told_like_our_own(call, monkeypatch):
+def test_an_error_of_the_engine_is_told_like_our_own(call, offer):
     class CheckpointCorrupt(Exception):
         code = "weights.corrupt"
         advice = "Fetch it again."
@@ -451,23 +491,19 @@ def test_an_error_of_the_engine_is_told_like_our_own(call, monkeypatch):
     def fail() -> None:
         raise CheckpointCorrupt("it was cut")
 
-    monkeypatch.setattr(
-        cli.plugins, "load", lambda _: ([lambda app, _: app.command("restore")(fail)], [])
-    )
+    offer(fail)
     end = call("restore")
     assert end.code == 5
     assert "[weights.corrupt] it was cut" in end.err
     assert "Fetch it again." in end.err
 
 
-def test_sigterm_ends_any_command_as_ctrl_c_does(call, monkeypatch):
+def test_sigterm_ends_any_command_as_ctrl_c_does(call, offer):
     def wait() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
 
-    monkeypatch.setattr(
-        cli.plugins, "load", lambda _: ([lambda app, _: app.command("restore")(wait)], [])
-    )
+    offer(wait)
     assert call("restore").code == 130
 
 

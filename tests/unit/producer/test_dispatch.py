@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs.errors import BrokerUnavailable, PhotoCrashesWorker
+from jobs.errors import BrokerUnavailable, DatabaseUnavailable, PhotoCrashesWorker
 from jobs.hours import Hours
 from jobs.memory import MemoryClass
 from jobs.schema import Candidate, Outcome, PhotoState
@@ -15,11 +15,23 @@ from producer.stop import StopRequest
 
 
 class FakeBroker:
-    """Remembers the keys it was given; may be switched off."""
+    """Remembers the keys it was given; may be switched off, or emptied without a word."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
         self.up = True
+        self._kept_all = True
+
+    def empty(self) -> None:
+        self.keys = []
+        self._kept_all = False
+
+    def recognize(self) -> bool:
+        kept_all, self._kept_all = self._kept_all, True
+        return kept_all
+
+    def waiting(self) -> dict[MemoryClass, int]:
+        return {MemoryClass.SMALL: len(self.keys)}
 
     def publish(self, refs) -> None:
         if not self.up:
@@ -43,7 +55,12 @@ def job(ledger, make_job):
 @pytest.fixture
 def dispatcher(ledger, broker) -> Dispatcher:
     return Dispatcher(
-        ledger=ledger, publish=broker.publish, window=2, max_attempts=2, published_timeout_s=60
+        ledger=ledger,
+        publish=broker.publish,
+        recognize=broker.recognize,
+        window=2,
+        max_attempts=2,
+        published_timeout_s=60,
     )
 
 
@@ -86,7 +103,7 @@ def test_a_message_that_no_worker_has_taken_takes_its_place_even_if_its_photo_is
     dispatcher = Dispatcher(
         ledger=ledger,
         publish=broker.publish,
-        waiting=lambda: {MemoryClass.SMALL: len(broker.keys)},
+        waiting=broker.waiting,
         window=2,
         max_attempts=2,
         published_timeout_s=60,
@@ -188,6 +205,69 @@ def test_after_an_outage_messages_that_the_broker_forgot_are_sent_again(
     broker.up, broker.keys = True, []  # it comes back empty
     dispatcher.step()
     assert len(broker.keys) == 2
+
+
+@pytest.mark.usefixtures("job")
+def test_what_an_emptied_broker_had_is_sent_again_at_once(dispatcher, broker):
+    dispatcher.step()
+    broker.empty()
+    assert dispatcher.step().published == 2
+    assert dispatcher.step().published == 0
+
+
+@pytest.mark.usefixtures("job")
+def test_of_several_dispatchers_one_that_notices_an_emptied_broker_is_enough(
+    dispatcher, ledger, broker
+):
+    dispatcher.step()
+    other = Dispatcher(ledger=ledger, publish=broker.publish, window=2, max_attempts=2)
+    other.step()
+    broker.empty()
+    for each in (other, dispatcher, other):
+        each.step()
+    assert sorted(broker.keys) == ["0.jpg", "1.jpg"]
+
+
+@pytest.mark.usefixtures("job")
+def test_an_emptied_broker_is_not_forgotten_while_the_ledger_is_away(
+    dispatcher, ledger, broker, monkeypatch
+):
+    dispatcher.step()
+    broker.empty()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "unpublish", fail_with(DatabaseUnavailable("nobody there")))
+        with pytest.raises(DatabaseUnavailable):
+            dispatcher.step()
+    assert dispatcher.step().published == 2
+
+
+def fail_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.usefixtures("job")
+def test_what_a_dispatcher_published_that_died_before_it_sent_it_is_sent_by_the_next(
+    dispatcher, ledger, broker
+):
+    ledger.publish_next(2)
+    assert dispatcher.step().published == 2
+    assert len(broker.keys) == 2
+
+
+@pytest.mark.usefixtures("job")
+def test_a_dispatcher_that_starts_sends_nothing_twice_that_is_still_waiting(ledger, broker):
+    for _ in range(2):
+        Dispatcher(
+            ledger=ledger,
+            publish=broker.publish,
+            waiting=broker.waiting,
+            window=2,
+            max_attempts=2,
+        ).step()
+    assert broker.keys == ["0.jpg", "1.jpg"]
 
 
 @pytest.mark.usefixtures("job")

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
+from jobs import broker
+from jobs.memory import MemoryClass
 from jobs.migrate import migrate
-from jobs.schema import Candidate
+from jobs.schema import Candidate, PhotoRef
 from jobs.settings import JobSettings
 from producer import doctor
 from producer.doctor import Check, check_all
@@ -76,6 +78,20 @@ def test_a_broker_that_does_not_answer_is_wrong(free_port):
     assert not check.ok
     assert "broker.unavailable" in check.detail
     assert "secret" not in check.detail
+
+
+def test_photos_of_a_class_that_no_worker_takes_are_said_to_wait(fresh_valkey_url, monkeypatch):
+    settings = {"broker_url": SecretStr(fresh_valkey_url)}
+    monkeypatch.setattr(broker, "_ANSWER_S", 0.1)
+    assert verdicts(**settings)["workers"].ok
+    app = broker.make_app(JobSettings(**settings))
+    wall = PhotoRef(1, "album", "wall.tif", 0, MemoryClass.LARGE)
+    broker.publish(app, [wall])
+    check = verdicts(**settings)["workers"]
+    assert not check.ok
+    assert "no worker takes large ones" in check.detail
+    monkeypatch.setattr(broker, "served", lambda _: {MemoryClass.LARGE})
+    assert verdicts(**settings)["workers"] == Check("workers", ok=True, detail="take large")
 
 
 def test_an_object_store_that_does_not_answer_is_wrong(free_port):

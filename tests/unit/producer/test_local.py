@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 
 from jobs.errors import PhotoCrashesWorker, StoreFull
 from jobs.home import Home
+from jobs.hours import Hours
 from jobs.ledger import Ledger
-from jobs.schema import Counts, JobStatus, PhotoState
+from jobs.schema import Control, Counts, JobStatus, PhotoState
 from jobs.settings import JobSettings
 from jobs.storage import DirectoryStore
 from producer import local
@@ -44,6 +47,7 @@ class Onlooker:
     def __init__(self) -> None:
         self.seen: list[Counts] = []
         self.stops = 0
+        self.told: list[Control] = []
         self.when: Callable[[Counts], bool] = lambda _: False
         self.then: Callable[[], object] = lambda: None
         self.at_stop: Callable[[], object] = lambda: None
@@ -55,6 +59,10 @@ class Onlooker:
         self.seen.append(counts)
         if self.when(counts):
             self.then()
+
+    def control(self, control: Control) -> None:
+        if not self.told or self.told[-1] != control:
+            self.told.append(control)
 
     def stopping(self) -> None:
         self.stops += 1
@@ -86,7 +94,7 @@ def children_before(children_of) -> list[int]:
 
 @pytest.fixture
 def run(tmp_path, make_job, onlooker, stub_worker) -> Callable[..., Ending]:
-    def run(*, worker_command=stub_worker, **recipe) -> Ending:
+    def run(*, worker_command=stub_worker, hours=None, **recipe) -> Ending:
         source = tmp_path / "in"
         return local.run(
             make_job(source=str(source), destination=str(tmp_path / "out"), **recipe),
@@ -94,6 +102,7 @@ def run(tmp_path, make_job, onlooker, stub_worker) -> Callable[..., Ending]:
             settings=JobSettings(max_attempts=2),
             worker_environment={"GPEN_WEIGHTS": "compact"},
             watcher=onlooker,
+            hours=hours,
             worker_command=worker_command,
         )
 
@@ -141,6 +150,15 @@ def test_a_photo_that_kills_its_worker_is_given_up_and_the_others_are_delivered(
     assert delivered(tmp_path) == ["a.jpg.restored", "z.jpg.restored"]
 
 
+def test_what_an_emptied_broker_had_is_restored_all_the_same(run, masters, tmp_path, onlooker):
+    masters("a.jpg", "emptier.jpg", *(f"x{number}.jpg" for number in range(5)))
+    too_late = time.monotonic() + 60
+    onlooker.when = lambda _counts: time.monotonic() > too_late
+    onlooker.then = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert run().exit_code is ExitCode.DONE
+    assert len(delivered(tmp_path)) == 7
+
+
 def test_a_signal_lets_the_photo_in_hand_finish_and_the_next_run_does_the_rest(
     children_before, run, masters, tmp_path, onlooker, children_of
 ):
@@ -180,6 +198,57 @@ def test_a_run_that_is_cancelled_ends_and_the_same_run_again_takes_it_up(
     onlooker.when = lambda _counts: False
     assert run().exit_code is ExitCode.DONE
     assert len(delivered(tmp_path)) == 3
+
+
+def hours_around_now(*, is_open: bool) -> Hours:
+    """Return four hours that begin an hour ago, or in ten hours."""
+    begin = datetime.now().astimezone() + timedelta(hours=-1 if is_open else 10)
+    end = begin + timedelta(hours=4)
+    return Hours.parse(f"{begin:%H:%M}-{end:%H:%M}")
+
+
+def open_hours(tmp_path, *, is_open: bool) -> None:
+    with closing(Ledger(Home(tmp_path / "out").ledger_url)) as ledger:
+        ledger.set_hours(ledger.jobs()[0].id, hours_around_now(is_open=is_open))
+
+
+def test_a_run_outside_its_hours_waits_for_them_and_says_so(run, masters, tmp_path, onlooker):
+    masters("a.jpg")
+    onlooker.when = lambda _: len(onlooker.seen) == 4
+    onlooker.then = partial(open_hours, tmp_path, is_open=True)
+    assert run(hours=hours_around_now(is_open=False)).exit_code is ExitCode.DONE
+    assert [told.open for told in onlooker.told if told.hours] == [False, True]
+    assert {seen.finished for seen in onlooker.seen[:4]} == {0}
+    assert delivered(tmp_path) == ["a.jpg.restored"]
+
+
+def test_a_run_in_its_hours_never_says_that_it_waits(run, masters, onlooker):
+    masters("a.jpg")
+    assert run(hours=hours_around_now(is_open=True)).exit_code is ExitCode.DONE
+    assert all(told.open for told in onlooker.told)
+
+
+def test_at_the_end_of_its_hours_a_run_finishes_what_is_in_hand_and_begins_nothing(
+    run, masters, tmp_path, onlooker
+):
+    source = masters("slow.jpg", "z.jpg")
+
+    def close() -> None:
+        open_hours(tmp_path, is_open=False)
+        onlooker.when = lambda _: onlooker.told[-1].open is False
+        onlooker.then = drain
+
+    def drain() -> None:
+        (source / ".go").touch()
+        onlooker.when = lambda counts: counts.finished == 1
+        onlooker.then = lambda: os.kill(os.getpid(), signal.SIGINT)
+
+    onlooker.when = lambda counts: counts.of(PhotoState.CLAIMED) == 1
+    onlooker.then = close
+    ending = run(hours=hours_around_now(is_open=True))
+    assert ending.exit_code is ExitCode.INTERRUPTED
+    assert delivered(tmp_path) == ["slow.jpg.restored"]
+    assert ending.counts.by_state == {PhotoState.DONE: 1, PhotoState.PENDING: 1}
 
 
 def test_a_second_signal_does_not_wait_for_the_photo_in_hand(run, masters, onlooker):

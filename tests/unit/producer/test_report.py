@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -87,9 +88,8 @@ def test_a_finished_job_has_no_time_left():
 
 def test_the_json_of_a_job_has_the_documented_shape(make_job):
     job = make_job()
-    told = json.loads(
-        report.job_json(standing(job, done=2, failed=1, faces=5, restored=4), [FAILURE], now=0)
-    )
+    numbers = standing(job, done=2, failed=1, faces=5, restored=4)
+    told = json.loads("".join(report.job_json(numbers, [FAILURE], now=0)))
     assert told == {
         "schema_version": 1,
         "job": {
@@ -128,6 +128,21 @@ def test_the_json_of_a_job_has_the_documented_shape(make_job):
             ],
         },
     }
+
+
+def test_the_json_of_very_many_failures_is_written_as_they_are_read(make_job):
+    read = []
+
+    def failures():
+        for number in range(3):
+            read.append(number)
+            yield replace(FAILURE, key=f"{number}.jpg")
+
+    pieces = report.job_json(standing(make_job(), failed=3), failures(), now=0)
+    written = next(pieces) + next(pieces)
+    assert len(read) == 2
+    told = json.loads(written + "".join(pieces))["job"]
+    assert [failure["key"] for failure in told["failures"]] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
 def test_the_json_of_all_jobs_lists_them_without_failures(make_job):
@@ -179,7 +194,7 @@ def test_what_a_cancelled_job_never_began_is_listed_as_cancelled(make_job):
     given_up = standing(
         make_job(), control=Control(JobStatus.CANCELLED), done=2, pending=4, published=1
     )
-    told = json.loads(report.job_json(given_up, [], now=0))["job"]
+    told = json.loads("".join(report.job_json(given_up, [], now=0)))["job"]
     assert (told["status"], told["photos"]["cancelled"]) == ("cancelled", 5)
     assert (told["photos"]["done"], told["photos"]["pending"]) == (2, 0)
     assert "cancelled 5" in " ".join(rendered(report.job_table(given_up)).split())

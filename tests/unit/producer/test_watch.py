@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from jobs.schema import Counts, PhotoState
+from jobs.hours import Hours
+from jobs.schema import Control, Counts, JobStatus, PhotoState
 from producer.scan import Tally
 from producer.submit import Submission
 from producer.watch import LineWatcher, LiveWatcher, entered_lines
@@ -58,3 +59,16 @@ def test_a_terminal_gets_a_bar_with_the_same_words(make_job, screen):
         watcher.progress(counts(2, 0))
     assert "(album): 2 photos." in screen.getvalue()
     assert "2 of 2 photos" in screen.getvalue()
+
+
+def test_why_nothing_begins_is_said_once_and_that_it_goes_on_too(console, screen):
+    night = Hours.parse("22:00-06:00")
+    with LineWatcher(console) as watcher:
+        for is_open in (True, False, False, True, True):
+            watcher.control(Control(hours=night, open=is_open))
+        watcher.control(Control(status=JobStatus.PAUSED))
+    assert screen.getvalue().splitlines() == [
+        "Outside its hours, 22:00-06:00: photos in hand are finished, the others wait until 22:00.",
+        "It goes on.",
+        "The job is paused: `gpen-archive resume` lets it go on.",
+    ]

@@ -29,6 +29,18 @@ def test_the_limits_are_those_of_the_codec_where_nothing_is_said():
     assert WorkerSettings().decode_budget == Budget()
 
 
+@pytest.mark.parametrize(
+    ("cores", "memory_gib", "lanes"), [(1, 16, 3), (2, 16, 4), (2, 3, 3), (2, 0, 1), (64, 256, 8)]
+)
+def test_lanes_keep_cores_and_engine_busy_as_far_as_there_is_memory(
+    monkeypatch, cores, memory_gib, lanes
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    sizes = {"SC_PAGE_SIZE": 1 << 30, "SC_PHYS_PAGES": memory_gib}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert WorkerSettings().lanes == lanes
+
+
 def test_two_workers_of_one_machine_have_different_names():
     assert str(os.getpid()) in WorkerSettings().worker_name
 
@@ -50,6 +62,7 @@ LIMITS = (
         ("GPEN_PRECISION", "int8"),
         ("GPEN_LANES", "many"),
         *((name, value) for name in LIMITS for value in ("0", "-1", "nan", "")),
+        *(("GPEN_GRACE_S", value) for value in ("-1", "nan", "inf", "")),
         ("GPEN_MAX_MEGAPIXELS", "inf"),
         ("GPEN_MAX_RATIO", "inf"),
         ("GPEN_DECODE_S", "inf"),

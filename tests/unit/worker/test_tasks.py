@@ -1,13 +1,15 @@
 import json
+from threading import Event
 
 import pytest
 from celery import Celery
 from celery.exceptions import Reject
 from celery.worker import state
 
-from gpen_engine import CheckpointCorrupt
+from gpen_engine import CheckpointCorrupt, OutOfMemory
 from jobs.errors import ClaimLost, DatabaseUnavailable, StoreFull, StoreUnavailable
 from jobs.schema import Claim, PhotoState
+from worker.heap import Heap
 from worker.tasks import handle, register
 
 
@@ -67,12 +69,12 @@ def test_a_corrupt_photo_fails_with_stage_code_and_advice(bench):
     assert not bench.derivatives.objects
 
 
-def test_a_store_that_is_away_costs_one_attempt_and_the_photo_waits(bench, picture):
+def test_a_store_that_is_away_costs_no_attempt_and_the_photo_waits(bench, picture):
     ids = bench.submit({"a.png": picture})
     bench.engine.errors.append(StoreUnavailable("away"))
     assert handle(message(ids["a.png"]), bench.runtime) == "retry"
     photo = only_photo(bench)
-    assert (photo.state, photo.attempts) == (PhotoState.PENDING, 1)
+    assert (photo.state, photo.attempts, photo.outages) == (PhotoState.PENDING, 0, 1)
     assert handle(message(ids["a.png"]), bench.runtime) == "taken"
     bench.clock.advance(600)
     assert handle(message(ids["a.png"]), bench.runtime) == "done"
@@ -87,6 +89,52 @@ def test_attempts_are_capped(bench, picture):
         bench.clock.advance(3600)
     assert results == ["retry", "retry", "failed", "taken", "taken"]
     assert only_photo(bench).failure.code == "photo.unexpected"
+
+
+def test_a_crash_after_ten_outages_is_the_first(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    ledger = bench.runtime.ledger
+    bench.engine.errors += [StoreUnavailable("away")] * 10
+    for _ in range(10):
+        assert handle(message(ids["a.png"]), bench.runtime) == "retry"
+        bench.clock.advance(3600)
+    ledger.claim(ids["a.png"], worker="w1", lease_s=60)
+    ledger.requeue_lost("w1", max_attempts=2)
+    assert only_photo(bench).attempts == 1
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+
+
+def test_a_store_that_stays_away_fails_the_photo_with_its_code_after_twelve_tries(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors += [StoreUnavailable("away")] * 12
+    results = []
+    for _ in range(12):
+        results.append(handle(message(ids["a.png"]), bench.runtime))
+        bench.clock.advance(3600)
+    assert results == ["retry"] * 11 + ["failed"]
+    failure = only_photo(bench).failure
+    assert (failure.code, failure.attempts) == ("store.unavailable", 12)
+    bench.runtime.ledger.retry(bench.job.id)
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+
+
+def test_a_photo_without_memory_goes_to_the_larger_classes_and_fails_in_the_largest(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    bench.engine.errors += [OutOfMemory("no room")] * 5
+    went = []
+    for _ in range(5):
+        handle(message(ids["a.png"]), bench.runtime)
+        photo = only_photo(bench)
+        went.append((photo.memory_class, photo.attempts, photo.state))
+        bench.clock.advance(3600)
+    assert went == [
+        ("medium", 0, "pending"),
+        ("large", 0, "pending"),
+        ("large", 1, "pending"),
+        ("large", 2, "pending"),
+        ("large", 3, "failed"),
+    ]
+    assert only_photo(bench).failure.code == "device.out_of_memory"
 
 
 def test_bad_weights_stop_the_worker_and_leave_the_photo_unclaimed(bench, picture):
@@ -127,12 +175,44 @@ def test_a_claim_lost_while_recording_an_error_is_not_an_error(bench, picture, m
     assert handle(message(ids["a.png"]), bench.runtime) == "lost"
 
 
-def test_a_database_that_is_away_sends_the_message_back(bench, monkeypatch):
+def away_for(monkeypatch, ledger, method, times):
+    """Let a method of the ledger find its database away so many times; return the waits."""
+    works, waits = getattr(ledger, method), []
+
+    def sometimes(*args, **more):
+        if len(waits) < times:
+            raise DatabaseUnavailable("away")
+        return works(*args, **more)
+
+    monkeypatch.setattr(ledger, method, sometimes)
+    monkeypatch.setattr("worker.patience.time.sleep", waits.append)
+    return waits
+
+
+@pytest.mark.parametrize("method", ["claim", "succeed"])
+def test_a_database_that_is_away_is_waited_for_and_costs_nothing(
+    bench, picture, monkeypatch, method
+):
+    ids = bench.submit({"a.png": picture})
+    waits = away_for(monkeypatch, bench.runtime.ledger, method, 20)
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+    assert only_photo(bench).attempts == 1
+    assert waits[0] < waits[3] < waits[-1] <= 15
+
+
+def test_a_failure_is_recorded_when_the_database_is_back(bench, monkeypatch):
+    ids = bench.submit({"a.jpg": b"this is no picture"})
+    away_for(monkeypatch, bench.runtime.ledger, "fail", 3)
+    assert handle(message(ids["a.jpg"]), bench.runtime) == "failed"
+    assert only_photo(bench).state is PhotoState.FAILED
+
+
+def test_a_worker_that_ends_sends_the_message_back_where_the_database_is_away(bench, monkeypatch):
     def away(*_args, **_more):
+        state.should_stop = 0
         raise DatabaseUnavailable("away")
 
     monkeypatch.setattr(bench.runtime.ledger, "claim", away)
-    monkeypatch.setattr("worker.tasks._PAUSE_S", 0)
     task = register(Celery(set_as_current=False), bench.runtime)
     with pytest.raises(Reject) as refusal:
         task(message(1))
@@ -169,3 +249,33 @@ def test_the_sidecar_names_worker_and_attempt(bench, picture):
     handle(message(ids["a.png"]), bench.runtime)
     sidecar = json.loads(bench.derivatives.objects["a.restored.png.json"])
     assert (sidecar["worker"], sidecar["attempt"]) == ("w1", 2)
+
+
+def test_a_worker_whose_grace_is_over_begins_no_other_stage(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    gone = Event()
+    bench.runtime.ending.watch(lambda: 0, leave=lambda _code: gone.set())
+    bench.runtime.ending.end(0, now=True)
+    assert gone.wait(10)
+    assert handle(message(ids["a.png"]), bench.runtime) == "lost"
+    assert bench.engine.calls == 0
+
+
+def test_memory_that_a_photo_took_goes_back_to_the_system_when_it_ends(bench, picture, monkeypatch):
+    ended = []
+    monkeypatch.setattr(Heap, "trim", lambda _: ended.append(only_photo(bench).state))
+    ids = bench.submit({"a.png": picture})
+    register(Celery(set_as_current=False), bench.runtime)(message(ids["a.png"]))
+    assert ended == [PhotoState.DONE]
+
+
+def test_a_photo_has_the_worker_to_itself_at_its_last_attempt(bench, picture, monkeypatch):
+    company, asked = bench.runtime.company, []
+    join = company.join
+    monkeypatch.setattr(company, "join", lambda *, alone: asked.append(alone) or join(alone=alone))
+    bench.engine.errors = [RuntimeError("it may be the photo")] * 3
+    [photo_id] = bench.submit({"a.png": picture}).values()
+    for _ in range(3):
+        handle(message(photo_id), bench.runtime)
+        bench.clock.advance(3600)
+    assert asked == [False, False, True]

@@ -1,0 +1,1 @@
+"""Everything goes wrong while photos are restored, and afterwards each is accounted for."""

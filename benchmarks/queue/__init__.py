@@ -1,0 +1,1 @@
+"""What the queue costs around the engine, and how it keeps engines busy."""
