@@ -418,6 +418,7 @@ def test_one_pass_of_dispatch_publishes_and_tells(call, monkeypatch):
     sent = []
     monkeypatch.setattr(broker, "publish", lambda _, refs: sent.extend(refs))
     monkeypatch.setattr(broker, "waiting", lambda _: {})
+    monkeypatch.setattr(broker, "recognize", lambda _: True)
     assert call("dispatch", "--once").out == "1 published, 0 requeued, 0 given up\n"
     assert [ref.key for ref in sent] == ["b.jpg"]
 
@@ -433,6 +434,7 @@ def test_one_pass_of_dispatch_without_a_broker_fails(call, monkeypatch, tmp_path
 @pytest.mark.usefixtures("service", "failed_job")
 def test_dispatch_runs_until_it_is_stopped_which_is_a_normal_end(call, monkeypatch):
     monkeypatch.setattr(broker, "waiting", lambda _: {})
+    monkeypatch.setattr(broker, "recognize", lambda _: True)
     monkeypatch.setattr(broker, "publish", lambda _app, _refs: os.kill(os.getpid(), signal.SIGTERM))
     assert call("dispatch").code == 0
 
@@ -478,7 +480,7 @@ def test_commands_of_the_control_plane_load_neither_torch_nor_celery(command):
         "try: main(sys.argv[1:])\n"
         "except SystemExit: print(*sorted({'torch', 'numpy', 'celery', 'boto3'} & {*sys.modules}))"
     )
-    line = [sys.executable, "-c", program, *command.split()]
+    line = [sys.executable, "-c", program, *command]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
 
