@@ -51,6 +51,7 @@ def make_app(
     """
     url = settings.broker_url.get_secret_value()
     _check_address(url)
+    is_tls = urlsplit(url).scheme == "rediss"
     app = Celery("gpen_archive", broker=url, amqp=GuardedAMQP, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -65,7 +66,7 @@ def make_app(
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
-        broker_use_ssl=_TRUSTED if url.startswith("rediss:") else None,  # if it says nothing else
+        broker_use_ssl=_TRUSTED if is_tls else None,  # if it says nothing else
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=_PATIENCE_S,
         broker_transport_options={
@@ -169,7 +170,8 @@ def _check_address(url: str) -> None:
         parts = urlsplit(url)
         parse_url(url)
         known = parts.scheme in _SCHEMES and (parts.port is None or parts.port > 0)
-    except (ValueError, KeyError):  # the port isn't a number, or ssl_cert_reqs isn't one of three
+    except (ValueError, KeyError, TypeError):
+        # The port isn't a number, ssl_cert_reqs isn't one of three, or a part is named again.
         known = False
     if not known or ";" in url:  # behind which kombu expects a second address
         raise SettingsInvalid(

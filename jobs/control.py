@@ -7,7 +7,7 @@ it.
 
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from jobs.hours import Hours
 from jobs.schema import JobStatus
@@ -40,7 +40,10 @@ class JobControl(LedgerWriter):
         self._set(job_id, **values, **({"open": True} if hours is None else {}))
 
     def keep_hours(self) -> None:
-        """Open and close the jobs that have hours, by this machine's clock and time zone."""
+        """Open and close the jobs that have hours, by this machine's clock and time zone.
+
+        A job whose hours are changed meanwhile is left to the next call.
+        """
         now = datetime.fromtimestamp(self._clock(), UTC).astimezone()
         with_hours = select(JobRow.id, JobRow.hours, JobRow.open).where(JobRow.hours.is_not(None))
         with self._database.begin() as connection:
@@ -48,8 +51,10 @@ class JobControl(LedgerWriter):
         for job in jobs:
             is_open = Hours.parse(job.hours).is_open(now)
             if is_open != job.open:
-                self._set(job.id, open=is_open)
+                self._set(job.id, JobRow.hours == job.hours, open=is_open)
 
-    def _set(self, job_id: str, **values: object) -> None:
+    def _set(self, job_id: str, *conditions: ColumnElement[bool], **values: object) -> None:
         with self._database.begin() as connection:
-            connection.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+            connection.execute(
+                update(JobRow).where(JobRow.id == job_id, *conditions).values(values)
+            )

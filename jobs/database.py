@@ -27,7 +27,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from jobs.errors import DatabaseUnavailable, SettingsInvalid, StoreFull
 
 _BUSY_TIMEOUT_MS = 30_000
-_CONNECT_TIMEOUT_S = 5
+_SILENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 "
+    "-c tcp_keepalives_count=3 -c tcp_user_timeout=60000",
+}
+"""After a minute of it a connection to PostgreSQL is given up, by the server too."""
 _NOT_ALLOWED = "42501"  # insufficient_privilege
 _OUR_OWN_FAULTS = (DataError, IntegrityError, ProgrammingError)
 _THE_DATABASES_FAULTS = (DatabaseError, InterfaceError, PoolTimeoutError)
@@ -53,11 +62,13 @@ class Database:
         return self._file is not None and not self._file.exists()
 
     @contextmanager
-    def begin(self, *, writing: bool = False) -> Iterator[Connection]:
+    def begin(self, *, writing: bool = False, lasting: bool = True) -> Iterator[Connection]:
         """Lend a connection for one transaction: committed at the end, rolled back on an error.
 
         Args:
             writing: it reads and then writes, which SQLite has to know from the start.
+            lasting: False: it doesn't wait for the server's disk, and may be undone if the server
+                dies within a second (postgresql.org/docs/current/wal-async-commit.html).
 
         Raises:
             DatabaseUnavailable: the database can't be reached, broke off the transaction, or
@@ -66,6 +77,8 @@ class Database:
         """
         try:
             with self._engine.execution_options(writing=writing).begin() as connection:
+                if not lasting and self.dialect == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
         except _OUR_OWN_FAULTS as error:
             if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
@@ -106,12 +119,17 @@ def _file_of(url: URL) -> Path | None:
 
 def _make_engine(url: URL, file: Path | None) -> Engine:
     if url.get_backend_name() == "postgresql":
-        connect_args = {"connect_timeout": _CONNECT_TIMEOUT_S}
-        return create_engine(url, pool_pre_ping=True, connect_args=connect_args)
+        return create_engine(url, connect_args=_unless_told(url))
     engine = create_engine(_for_reading(file) if file and _is_read_only(file) else url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _unless_told(url: URL) -> dict[str, str]:
+    """Return what we say to libpq, without what the address, or its variable, says itself."""
+    told = {*url.query, *({"options"} if "PGOPTIONS" in os.environ else ())}
+    return {name: value for name, value in _SILENCE.items() if name not in told}
 
 
 def _is_read_only(file: Path) -> bool:

@@ -7,7 +7,10 @@ and an opening in the hour that is left out comes at its end.
 import re
 from dataclasses import dataclass
 from datetime import datetime, time
+from typing import Final, Literal
 
+Always = Literal["always"]
+ALWAYS: Final[Always] = "always"
 _TIME = r"(?:([01]?\d|2[0-3]):([0-5]\d)|24:00)"
 _HOURS = re.compile(rf"\s*{_TIME}\s*-\s*{_TIME}\s*")
 

@@ -21,7 +21,7 @@ from jobs.publishing import Publishing, moving
 from jobs.reading import counted, stands
 from jobs.schema import Candidate, Claim, Job, JobStatus, Outcome, PhotoState
 from jobs.tables import JobRow, PhotoRow, TallyRow
-from jobs.transitions import BACK, Change
+from jobs.transitions import BACK, TOLD, Change
 
 _AT_ONCE = 1000
 _LONGEST_MESSAGE = 2000
@@ -76,15 +76,24 @@ class Ledger(JobControl, Publishing):
             added += new
         return added
 
-    def claim(self, photo_id: int, *, worker: str, lease_s: float) -> Claim | None:
+    def claim(
+        self, photo_id: int, *, worker: str, lease_s: float, token: str | None = None
+    ) -> Claim | None:
         """Take a photo in hand, or return None: it is taken, finished, unknown or not due yet.
 
         A photo whose job rests isn't taken either, and waits from now on.
+
+        Args:
+            photo_id: of the photo.
+            worker: who takes it.
+            lease_s: for how long.
+            token: by which the claim is known, used for no other; who asks again with it, for the
+                answer was lost, has the same claim. None: one is drawn.
         """
         now = self._now
         this = PhotoRow.id == photo_id
         may_begin = and_(this, PhotoRow.job_id.in_(select(JobRow.id).where(moving())))
-        token = secrets.token_hex(16)
+        token = token or secrets.token_hex(16)
         taken = {
             "attempts": PhotoRow.attempts + 1,
             "claim_token": token,
@@ -92,7 +101,9 @@ class Ledger(JobControl, Publishing):
             "lease_until": now + lease_s,
             "published_at": None,
         }
-        with self._change() as change:
+        mine = and_(this, stands(PhotoState.CLAIMED), PhotoRow.claim_token == token)
+        again = update(PhotoRow).where(mine).values(lease_until=now + lease_s)
+        with self._change(lasting=False) as change:
             rows = change.move(
                 PhotoState.PUBLISHED,
                 PhotoState.CLAIMED,
@@ -106,6 +117,7 @@ class Ledger(JobControl, Publishing):
                 where=and_(may_begin, PhotoRow.not_before <= now),
                 values=taken,
             )
+            rows = rows or change.connection.execute(again.returning(*TOLD)).all()
             if not rows:
                 self._requeue(change, PhotoState.PUBLISHED, this, by="claim")
                 return None

@@ -23,7 +23,12 @@ class Publishing(LedgerWriter):
     """The dispatcher's side of the ledger."""
 
     def publish_next(
-        self, limit: int, *, job_id: str | None = None, memory_class: MemoryClass | None = None
+        self,
+        limit: int,
+        *,
+        job_id: str | None = None,
+        memory_class: MemoryClass | None = None,
+        urgent: bool = False,
     ) -> list[PhotoRef]:
         """Mark photos that are due as published, so that the caller may send them.
 
@@ -33,12 +38,17 @@ class Publishing(LedgerWriter):
             limit: at most so many.
             job_id: of this job only; of all where it is None.
             memory_class: of this class only; of all, the small ones first, where it is None.
+            urgent: of jobs of more than the usual priority only.
         """
         classes = MemoryClass if memory_class is None else (memory_class,)
+        which = and_(
+            true() if job_id is None else JobRow.id == job_id,
+            JobRow.priority > 0 if urgent else true(),
+        )
         published: list[PhotoRef] = []
         for each in classes:
             if limit > len(published):
-                published += self._publish(limit - len(published), job_id, each)
+                published += self._publish(limit - len(published), which, each)
         return published
 
     def withdraw(self) -> int:
@@ -59,13 +69,14 @@ class Publishing(LedgerWriter):
                 )
             )
 
-    def _publish(self, room: int, job_id: str | None, memory_class: MemoryClass) -> list[PhotoRef]:
+    def _publish(
+        self, room: int, which: ColumnElement[bool], memory_class: MemoryClass
+    ) -> list[PhotoRef]:
         pending = and_(stands(PhotoState.PENDING), PhotoRow.memory_class == memory_class)
         due = and_(pending, PhotoRow.not_before <= self._now)
         asking = (
             select(JobRow.id, JobRow.name, JobRow.priority)
-            .where(moving(), _next_try(pending) <= self._now)
-            .where(true() if job_id is None else JobRow.id == job_id)
+            .where(moving(), which, _next_try(pending) <= self._now)
             .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         )
         refs: list[PhotoRef] = []

@@ -32,7 +32,7 @@ BACK: Mapping[str, None] = {"claim_token": None, "lease_until": None, "published
 """What to write on a photo that is in nobody's hands, nor with the broker, any more."""
 
 _SLOTS = {"sqlite": 1, "postgresql": 16}  # SQLite has one writer at a time anyway
-_TOLD = (
+TOLD = (
     PhotoRow.id,
     PhotoRow.job_id,
     PhotoRow.key,
@@ -89,7 +89,7 @@ class Change:
             update(PhotoRow)
             .where(stands(leaves), where)
             .values({**values, "state": enters})
-            .returning(*_TOLD)
+            .returning(*TOLD)
         )
         rows = self.connection.execute(statement).all()
         code = values["error_code"] if enters is PhotoState.FAILED else ""
@@ -162,10 +162,14 @@ class LedgerWriter(LedgerReader):
         return _SERVER_TIME if self._server_tells_time else literal(self._clock(), Double)
 
     @contextmanager
-    def _change(self) -> Iterator[Change]:
-        """Change photos in one transaction, whose tallies are written at its end."""
+    def _change(self, *, lasting: bool = True) -> Iterator[Change]:
+        """Change photos in one transaction, whose tallies are written at its end.
+
+        Args:
+            lasting: False: what is lost if the database server dies, is done again.
+        """
         slot = secrets.randbelow(_SLOTS[self._database.dialect])
-        with self._database.begin(writing=True) as connection:
+        with self._database.begin(writing=True, lasting=lasting) as connection:
             change = Change(connection, insert=self._insert, slot=slot)
             yield change
             change.settle()

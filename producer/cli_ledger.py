@@ -11,11 +11,12 @@ import typer
 
 from jobs import logs
 from jobs.home import find_ledger
+from jobs.hours import ALWAYS, Hours
 from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
 from producer.errors import CodeUnknown
-from producer.options import ALWAYS, hours
+from producer.options import hours
 from producer.report import failures_table, job_json, job_table, jobs_json, jobs_table
 from producer.terminal import output, say
 
@@ -141,8 +142,8 @@ def window(
     chosen = hours(hours_given)
     with open_ledger(at) as ledger:
         found = ledger.find_job(job)
-        ledger.set_hours(found.id, chosen)
-    say(f"Job {found.id} runs {chosen or ALWAYS}.")
+        ledger.set_hours(found.id, chosen if isinstance(chosen, Hours) else None)
+    say(f"Job {found.id} runs {chosen}.")
 
 
 def _check_code(job: Job, code: str | None, *, known: dict[str, int]) -> None:

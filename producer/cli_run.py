@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs import logs
-from jobs.hours import Hours
+from jobs.hours import Always, Hours
 from jobs.recipe import Recipe
 from jobs.schema import Job, PhotoState
 from jobs.settings import JobSettings
@@ -68,8 +68,14 @@ def run(
         raise end.why from end
     _report(job, ending)
     if ending.exit_code is ExitCode.INTERRUPTED:
-        say("Interrupted. The same command goes on from here.", to=remarks())
+        say(_why_unfinished(ending), to=remarks())
     raise typer.Exit(ending.exit_code)
+
+
+def _why_unfinished(ending: local.Ending) -> str:
+    if ending.standing.over:
+        return "The job was cancelled. The same command takes it up again."
+    return "Interrupted. The same command goes on from here."
 
 
 def _restore(
@@ -77,7 +83,7 @@ def _restore(
     source: ObjectStore,
     settings: JobSettings,
     environment: Mapping[str, str],
-    hours: Hours | None,
+    hours: Hours | Always | None,
 ) -> local.Ending:
     """Let the job be done, and show how it goes."""
     with LiveWatcher(remarks()) if sys.stderr.isatty() else LineWatcher(remarks()) as watcher:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from jobs.errors import BrokerUnavailable, JobError
 from jobs.home import Home
-from jobs.hours import Hours
+from jobs.hours import Always, Hours
 from jobs.ledger import Ledger
 from jobs.logs import get_logger, read_fields
 from jobs.memory import MemoryClass
@@ -100,7 +100,7 @@ def run(
     settings: JobSettings,
     worker_environment: Mapping[str, str],
     watcher: Watcher,
-    hours: Hours | None = None,
+    hours: Hours | Always | None = None,
     worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> Ending:
     """Restore a job's photos on this machine until all are done or failed, or a signal comes.

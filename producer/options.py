@@ -15,7 +15,7 @@ from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from jobs.hours import Hours
+from jobs.hours import ALWAYS, Always, Hours
 from jobs.recipe import Recipe
 
 _PANEL = "Recipe"
@@ -60,23 +60,22 @@ VramLimit = Annotated[
     ),
 ]
 
-ALWAYS = "always"
 Window = Annotated[
     str | None,
-    typer.Option(metavar="HOURS", help="Run only then, such as 22:00-06:00, on every day."),
+    typer.Option(metavar="HOURS", help=f"Run only then, such as 22:00-06:00, or `{ALWAYS}`."),
 ]
 
 
-def hours(text: str | None) -> Hours | None:
-    """Read an option's or argument's hours; `always` is no hours at all.
+def hours(text: str | None) -> Hours | Always | None:
+    """Read an option's or argument's hours; None where it wasn't given.
 
     Raises:
         typer.BadParameter: they aren't of the form.
     """
-    if text is None or text == ALWAYS:
+    if text is None:
         return None
     try:
-        return Hours.parse(text)
+        return ALWAYS if text == ALWAYS else Hours.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}; or say `{ALWAYS}`") from error
 

@@ -11,6 +11,7 @@ job first; `status JOB --json` gives `{"schema_version", "job": JOB}`, with `fai
      "waiting_for": TEXT | null,
      "failures": [{"key", "code", "message", "advice", "stage", "attempts", "failed_at"}]}
 
+`finished`: nothing more happens unless somebody says so; true of a job that was cancelled, too.
 `waiting_for` and `failures` only come with a single job; `failed_at` is in seconds since the epoch.
 """
 
@@ -212,7 +213,7 @@ def _record(standing: Standing) -> dict[str, Any]:
         "destination": job.destination,
         "recipe": job.recipe.model_dump(),
         "recipe_hash": job.recipe.hash(),
-        "finished": counts.finished == counts.total,
+        "finished": standing.over,
         "status": control.status,
         "priority": control.priority,
         "window": None if control.hours is None else str(control.hours),

@@ -6,7 +6,7 @@ Messages are not this module's business: whoever dispatches finds the rows.
 from dataclasses import dataclass
 from itertools import chain
 
-from jobs.hours import Hours
+from jobs.hours import Always, Hours
 from jobs.ledger import Ledger
 from jobs.schema import Job
 from jobs.settings import JobSettings
@@ -31,7 +31,7 @@ def submit(
     ledger: Ledger,
     source: ObjectStore,
     priority: int | None = None,
-    hours: Hours | None = None,
+    hours: Hours | Always | None = None,
 ) -> Submission:
     """Enter the job and every photo of its source that the ledger doesn't know yet.
 
@@ -47,17 +47,22 @@ def submit(
     first = next(candidates, None)
     if first is None:
         return Submission(job, new=0, known=0, tally=tally)
-    if not ledger.add_job(job, priority=priority or 0, hours=hours):
+    if not ledger.add_job(job, priority=priority or 0, hours=_kept(hours)):
         _tell(ledger, job, priority, hours)
     new = ledger.add_photos(job.id, chain([first], candidates))
     return Submission(job, new=new, known=tally.photos - new, tally=tally)
 
 
-def _tell(ledger: Ledger, job: Job, priority: int | None, hours: Hours | None) -> None:
+def _tell(ledger: Ledger, job: Job, priority: int | None, hours: Hours | Always | None) -> None:
     if priority is not None:
         ledger.set_priority(job.id, priority)
     if hours is not None:
-        ledger.set_hours(job.id, hours)
+        ledger.set_hours(job.id, _kept(hours))
+
+
+def _kept(hours: Hours | Always | None) -> Hours | None:
+    """Return hours as the ledger keeps them: for always it has none."""
+    return hours if isinstance(hours, Hours) else None
 
 
 def open_source(job: Job, settings: JobSettings) -> ObjectStore:

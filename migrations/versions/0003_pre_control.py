@@ -1,4 +1,4 @@
-"""A job's status, priority and hours; a photo's memory class, large for those that are there.
+"""A job's status, priority and hours; a photo's memory class, small for those that are there.
 
 Revision: 0003, after 0002.
 """
@@ -24,8 +24,9 @@ def upgrade() -> None:
     op.execute("ALTER TABLE jobs ADD COLUMN priority INTEGER DEFAULT 0 NOT NULL")
     op.execute("ALTER TABLE jobs ADD COLUMN hours VARCHAR(16)")
     op.execute("ALTER TABLE jobs ADD COLUMN open BOOLEAN DEFAULT TRUE NOT NULL")
+    # A worker that has too little memory for a photo moves it to the next class.
     op.execute(
-        "ALTER TABLE photos ADD COLUMN memory_class VARCHAR(16) DEFAULT 'large' NOT NULL "
+        "ALTER TABLE photos ADD COLUMN memory_class VARCHAR(16) DEFAULT 'small' NOT NULL "
         "CONSTRAINT ck_photos_memory_class_is_known "
         "CHECK (memory_class IN ('small', 'medium', 'large'))"
     )

@@ -2,9 +2,10 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
+from sqlalchemy import Engine, event
 
 from jobs.errors import ClaimLost, PhotoCrashesWorker
 from jobs.ledger import Ledger, Stalled
@@ -40,6 +41,48 @@ def test_of_many_workers_that_want_one_photo_one_gets_it(url, album, clock):
         mine.close()
     assert len(won) == 1
     assert album.photo().attempts == 1
+
+
+def test_a_claim_does_not_wait_for_the_disk_and_what_came_of_it_does(album, url):
+    album.add("a.jpg")
+    with watching("SET LOCAL synchronous_commit") as said:
+        claimed = album.claim()
+        assert len(said) == (1 if url.startswith("postgresql") else 0)
+        album.succeed(claimed)
+        assert len(said) == (1 if url.startswith("postgresql") else 0)
+    assert album.state() is PhotoState.DONE
+
+
+@contextmanager
+def watching(words):
+    """Collect the statements that begin with these words."""
+    said = []
+
+    def look(_connection, _cursor, statement, *_):
+        said.extend([statement] if statement.startswith(words) else [])
+
+    event.listen(Engine, "before_cursor_execute", look)
+    yield said
+    event.remove(Engine, "before_cursor_execute", look)
+
+
+def test_a_claim_whose_answer_was_lost_is_had_again_by_its_token(album, ledger, clock):
+    album.add("a.jpg")
+    photo_id = album.photo().id
+    first = ledger.claim(photo_id, worker="one", lease_s=60, token="mine")
+    clock.advance(40)
+    assert ledger.claim(photo_id, worker="one", lease_s=60, token="mine") == first
+    assert ledger.claim(photo_id, worker="two", lease_s=60, token="another") is None
+    clock.advance(40)
+    assert album.requeue_stalled() == Stalled(requeued=0, crashed=0)
+    assert album.photo().attempts == 1
+
+
+def test_a_claim_that_is_over_is_not_had_again_by_its_token(album, ledger):
+    album.add("a.jpg")
+    photo_id = album.photo().id
+    album.succeed(ledger.claim(photo_id, worker="one", lease_s=60, token="mine"))
+    assert ledger.claim(photo_id, worker="one", lease_s=60, token="mine") is None
 
 
 def test_a_photo_that_nobody_knows_cannot_be_claimed(ledger):

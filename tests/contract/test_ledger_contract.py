@@ -304,6 +304,30 @@ def test_a_job_with_hours_waits_until_they_are_opened(album, ledger, clock):
     assert album.claim() is not None
 
 
+def test_hours_that_are_taken_away_while_they_are_looked_at_stay_away(album, ledger, monkeypatch):
+    ledger.add_job(album.job, hours=Hours.parse("22:00-06:00"))
+    album.add("a.jpg")
+
+    def closed(_hours, _moment) -> bool:
+        ledger.set_hours(album.job.id, None)
+        return False
+
+    monkeypatch.setattr(Hours, "is_open", closed)
+    ledger.set_hours(album.job.id, None)  # opens it
+    ledger.set_hours(album.job.id, Hours.parse("22:00-06:00"))
+    ledger.keep_hours()
+    assert ledger.standing(album.job.id).control.open
+    assert album.claim() is not None
+
+
+def test_urgent_photos_can_be_published_alone(album, letters, ledger):
+    album.add("a.jpg")
+    letters.add("b.jpg")
+    ledger.set_priority(letters.job.id, 1)
+    assert [ref.key for ref in ledger.publish_next(5, urgent=True)] == ["b.jpg"]
+    assert ledger.publish_next(5, urgent=True, job_id=album.job.id) == []
+
+
 def test_photos_are_published_by_memory_class(album, ledger):
     ledger.add_job(album.job)
     ledger.add_photos(album.job.id, [Candidate("s.jpg", 1), Candidate("l.tif", 10**10)])

@@ -1,5 +1,6 @@
 import signal
 import socket
+import ssl
 import time
 from contextlib import closing
 
@@ -57,8 +58,20 @@ def test_nothing_but_json_is_understood():
     assert conf.task_serializer == "json"
 
 
+@pytest.mark.parametrize("scheme", ["rediss", "REDISS", "Rediss"])
+def test_a_broker_by_tls_has_to_show_a_certificate_however_its_scheme_is_written(scheme):
+    with closing(app_at(f"{scheme}://:pw@broker/0")) as app:
+        assert app.connection_for_write().ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+
+
 @pytest.mark.parametrize(
-    "url", ["hunter2", "amqp://me:hunter2@rabbit//", "redis://:pw@127.0.0.1:hunter2/0"]
+    "url",
+    [
+        "hunter2",
+        "amqp://me:hunter2@rabbit//",
+        "redis://:pw@127.0.0.1:hunter2/0",
+        "redis://:hunter2@127.0.0.1/0?hostname=other",
+    ],
 )
 def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(url):
     with pytest.raises(SettingsInvalid, match="GPEN_BROKER_URL") as caught:

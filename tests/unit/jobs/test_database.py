@@ -1,5 +1,7 @@
 import os
 import socket
+from contextlib import closing
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import text
@@ -53,6 +55,43 @@ def test_a_database_that_does_not_exist_is_reported(fresh_postgres_url):
     ledger = Ledger(f"{fresh_postgres_url}_not")
     with pytest.raises(DatabaseUnavailable, match="does not exist"):
         ledger.check()
+
+
+SILENCE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+
+
+@pytest.mark.services
+def test_a_connection_that_fell_silent_is_given_up_within_a_minute_by_both_ends(
+    fresh_postgres_url, monkeypatch
+):
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+    with closing(Database(fresh_postgres_url)) as database, database.begin() as connection:
+        idle, interval, count = (
+            connection.execute(text(f"SHOW {name}")).scalar_one() for name in SILENCE
+        )
+        assert int(idle) + int(interval) * int(count) <= 60
+        assert connection.execute(text("SHOW tcp_user_timeout")).scalar_one() in ("60000", "1min")
+        fileno = connection.connection.driver_connection.fileno()
+        with socket.socket(fileno=os.dup(fileno)) as ours:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("by", ["address", "variable"])
+def test_what_the_address_says_of_a_connection_is_kept(fresh_postgres_url, monkeypatch, by):
+    own, url = "-c statement_timeout=7s", fresh_postgres_url
+    if by == "variable":
+        monkeypatch.setenv("PGOPTIONS", own)
+    else:
+        monkeypatch.delenv("PGOPTIONS", raising=False)
+        url += f"{'&' if '?' in url else '?'}options={quote(own)}&keepalives_idle=77"
+    with closing(Database(url)) as database, database.begin() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "7s"
+        fileno = connection.connection.driver_connection.fileno()
+        with socket.socket(fileno=os.dup(fileno)) as ours:
+            idle_s = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+    assert idle_s == (77 if by == "address" else 30)
 
 
 def test_a_folder_that_does_not_exist_is_reported(tmp_path):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs.database import Database
 from jobs.errors import DatabaseUnavailable
 from jobs.ledger import Ledger
+from jobs.memory import MemoryClass
 from jobs.migrate import configuration, current_revision, expected_revision, migrate
 from jobs.recipe import Recipe
 from jobs.schema import Candidate, Job
@@ -106,6 +107,21 @@ def test_photos_of_an_older_database_are_tallied(url, database, ledger):
     assert ledger.miscounts() == []
     counts = ledger.counts("j")
     assert (counts.total, counts.faces, counts.by_code) == (3, 2, {"store.full": 2})
+
+
+def test_photos_of_an_older_database_are_for_any_worker(url, database, ledger):
+    with database.begin() as connection:
+        command.upgrade(configuration(connection), "0002")
+        connection.execute(
+            text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
+            {"recipe": Recipe().canonical()},
+        )
+        columns = "(job_id, key, size_bytes, attempts, not_before, state)"
+        connection.execute(
+            text(f"INSERT INTO photos {columns} VALUES ('j', 'a', 1, 0, 0, 'pending')")  # noqa: S608 - ours
+        )
+    migrate(url)
+    assert [photo.memory_class for photo in ledger.photos("j")] == [MemoryClass.SMALL]
 
 
 def test_migrating_twice_is_harmless(url, ledger):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +18,14 @@ import typer
 from jobs import broker
 from jobs.errors import StoreFull
 from jobs.ledger import Ledger
-from jobs.schema import Candidate
+from jobs.schema import Candidate, Control, Counts, JobStatus, PhotoState, Standing
 from producer import cli, local
 from producer.cli import main
 from producer.doctor import Check
 from producer.errors import InstallationIncomplete
 from producer.plugins import Missing
+from producer.scan import Tally
+from producer.submit import Submission
 from producer.valkey import find_binary
 
 
@@ -237,6 +240,32 @@ def test_a_run_ends_with_a_table_and_failures_can_be_looked_at_and_retried(call,
     assert after["job"]["photos"]["pending"] == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "words"), [("cancelled", "The job was cancelled."), ("active", "Interrupted.")]
+)
+def test_a_run_that_was_cancelled_says_so(call, tmp_path, masters, monkeypatch, status, words):
+    def run(job, **_: object) -> local.Ending:
+        control = Control(status=JobStatus(status))
+        standing = Standing(job, control, Counts({PhotoState.PENDING: 1}))
+        return local.Ending(Submission(job, new=1, known=0, tally=Tally()), standing, [])
+
+    monkeypatch.setattr(local, "run", run)
+    end = call("run", masters, tmp_path / "out")
+    assert end.code == 130
+    assert end.err.splitlines()[-1].startswith(words)
+
+
+@pytest.mark.usefixtures("with_stub")
+def test_a_run_with_always_has_no_hours_any_more(call, tmp_path, masters):
+    out = tmp_path / "out"
+    now = datetime.now().astimezone()
+    open_now = f"{now:%H:%M}-{now - timedelta(minutes=2):%H:%M}"
+    for hours, kept in ((open_now, open_now), ("always", None)):
+        assert call("run", masters, out, "--window", hours).code == 3
+        told = json.loads(call("status", "--json", "--at", out).out)
+        assert [job["window"] for job in told["jobs"]] == [kept]
+
+
 @pytest.mark.usefixtures("with_stub")
 def test_a_full_disk_is_told_with_its_advice_and_how_the_job_stands(call, tmp_path, masters):
     (masters / "full.jpg").touch()
@@ -411,6 +440,15 @@ def test_a_job_is_submitted_with_hours_and_priority_and_told_others_later(
         [standing] = ledger.standings()
         assert (str(standing.control.hours), standing.control.priority) == (hours, int(priority))
         assert not standing.control.open
+
+
+@pytest.mark.usefixtures("service")
+def test_submitting_with_always_takes_the_hours_away(call, ledger, tmp_path, masters):
+    for hours in ("22:00-06:00", "always"):
+        assert call("submit", masters, tmp_path / "out", "--window", hours).code == 0
+    [standing] = ledger.standings()
+    assert standing.control.hours is None
+    assert standing.control.open
 
 
 @pytest.mark.usefixtures("service", "failed_job")

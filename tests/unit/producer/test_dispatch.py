@@ -2,6 +2,7 @@ import os
 import signal
 import time
 from datetime import datetime
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -114,18 +115,69 @@ def test_a_message_that_no_worker_has_taken_takes_its_place_even_if_its_photo_is
     assert broker.keys == ["0.jpg", "1.jpg"]
 
 
-def test_no_memory_class_takes_all_of_the_window(ledger, broker, make_job):
-    job = make_job()
-    ledger.add_job(job)
-    sizes = {"small": 1000, "large": 10**12}
+SIZES = {MemoryClass.SMALL: 1000, MemoryClass.MEDIUM: 4 * 10**7, MemoryClass.LARGE: 10**12}
+
+
+def enter(ledger, job, number, classes=tuple(MemoryClass), priority=0):
+    ledger.add_job(job, priority=priority)
     ledger.add_photos(
         job.id,
-        [Candidate(f"{name}{i}.jpg", size) for name, size in sizes.items() for i in range(30)],
+        [Candidate(f"{each}{i:03}.jpg", SIZES[each]) for each in classes for i in range(number)],
     )
-    Dispatcher(ledger=ledger, publish=broker.publish, window=20, max_attempts=2).step()
-    assert len(broker.keys) == 20
-    assert sum(key.startswith("large") for key in broker.keys) == 4
-    assert ledger.in_flight_by_class()[MemoryClass.SMALL] == 16
+
+
+def finish_some(ledger, job, memory_class, number) -> None:
+    published = ledger.photos(job.id, state=PhotoState.PUBLISHED)
+    mine = [photo for photo in published if photo.memory_class is memory_class]
+    for photo in mine[:number]:
+        finish(ledger, photo)
+
+
+def in_flight(ledger) -> tuple[int, ...]:
+    return tuple(ledger.in_flight_by_class().values())
+
+
+def test_no_memory_class_takes_what_is_kept_for_the_others(ledger, broker, make_job):
+    job = make_job()
+    enter(ledger, job, 60)
+    dispatcher = Dispatcher(ledger=ledger, publish=broker.publish, window=40, max_attempts=2)
+    dispatcher.step()
+    assert in_flight(ledger) == (32, 4, 4)
+    for numbers in ((8, 0, 0), (0, 4, 0), (15, 1, 3)):
+        for memory_class, number in zip(MemoryClass, numbers, strict=True):
+            finish_some(ledger, job, memory_class, number)
+        dispatcher.step()
+        assert in_flight(ledger) == (32, 4, 4)
+    finish_some(ledger, job, MemoryClass.SMALL, 32)  # 5 of these are left
+    dispatcher.step()
+    assert in_flight(ledger) == (5, 31, 4)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("memory_class", MemoryClass)
+def test_a_window_that_is_too_small_to_be_shared_still_lets_photos_out(
+    ledger, broker, make_job, window, memory_class
+):
+    enter(ledger, make_job(), 5, classes=[memory_class])
+    Dispatcher(ledger=ledger, publish=broker.publish, window=window, max_attempts=2).step()
+    assert 1 <= len(broker.keys) <= window
+
+
+def test_urgent_photos_have_places_beyond_a_window_that_others_fill(ledger, broker, make_job):
+    dispatcher = Dispatcher(ledger=ledger, publish=broker.publish, window=20, max_attempts=2)
+    usual, urgent = make_job(name="usual"), make_job(name="urgent", source="/urgent")
+    enter(ledger, usual, 30, classes=[MemoryClass.SMALL])
+    assert dispatcher.step().published == 16
+    assert dispatcher.step().published == 0
+    enter(ledger, urgent, 30, classes=[MemoryClass.SMALL], priority=5)
+    assert dispatcher.step().published == 2
+    assert dispatcher.step().published == 0
+    assert ledger.in_flight(urgent.id) == 2
+    enter(ledger, make_job(name="other", source="/other"), 9, classes=[MemoryClass.LARGE])
+    assert dispatcher.step().published == 2  # what was kept for them
+    finish_some(ledger, urgent, MemoryClass.SMALL, 1)
+    assert dispatcher.step().published == 1
+    assert ledger.in_flight(urgent.id) == 2
 
 
 @pytest.mark.parametrize("rest", ["pause", "cancel"])
@@ -241,6 +293,17 @@ def test_an_emptied_broker_is_not_forgotten_while_the_ledger_is_away(
     assert dispatcher.step().published == 2
 
 
+@pytest.mark.usefixtures("job")
+def test_after_the_database_was_away_all_is_sent_again(dispatcher, ledger, broker, monkeypatch):
+    dispatcher.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "requeue_stalled", fail_with(DatabaseUnavailable("nobody there")))
+        with pytest.raises(DatabaseUnavailable):
+            dispatcher.step()
+    assert dispatcher.step().published == 2
+    assert sorted(broker.keys) == ["0.jpg", "0.jpg", "1.jpg", "1.jpg"]
+
+
 def fail_with(error):
     def fail(*_, **__):
         raise error
@@ -284,3 +347,17 @@ def test_serving_goes_on_through_an_outage_and_ends_at_a_signal(ledger):
     with StopRequest() as stop:
         serve(dispatcher, stop=stop, poll_s=0.01)
     assert attempts == [2, 2, 2]
+
+
+def test_however_long_an_outage_lasts_a_pass_comes_every_few_seconds(dispatcher):
+    class Impatient:
+        count = 0
+        waits: ClassVar[list[float]] = []
+
+        def wait(self, timeout_s: float) -> None:
+            self.waits.append(timeout_s)
+            self.count = len(self.waits) // 8
+
+    dispatcher.step = fail_with(BrokerUnavailable("nobody there"))
+    serve(dispatcher, stop=Impatient())
+    assert max(Impatient.waits) <= 5

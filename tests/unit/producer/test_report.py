@@ -145,6 +145,15 @@ def test_the_json_of_very_many_failures_is_written_as_they_are_read(make_job):
     assert [failure["key"] for failure in told["failures"]] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
+def test_a_cancelled_job_of_which_nothing_is_in_hand_is_finished(make_job):
+    control = Control(status=JobStatus.CANCELLED)
+    for numbers, finished in (({"done": 1, "pending": 2}, True), ({"claimed": 1}, False)):
+        told = json.loads(
+            report.jobs_json([replace(standing(make_job(), **numbers), control=control)])
+        )
+        assert [job["finished"] for job in told["jobs"]] == [finished]
+
+
 def test_the_json_of_all_jobs_lists_them_without_failures(make_job):
     told = json.loads(report.jobs_json([standing(make_job(), pending=1)]))
     assert [job["finished"] for job in told["jobs"]] == [False]
