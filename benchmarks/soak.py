@@ -186,7 +186,10 @@ def resident_of(pid: int) -> int:
 
 
 def of_hundreds(looks: Sequence[Look]) -> dict[str, Any]:
-    """Return the mean memory while each photo was in hand, and of each hundred of them."""
+    """Return the mean memory while each photo was in hand, of each hundred, and the growth.
+
+    That is the last hundred over the second; of one hundred alone there is none: 1.0.
+    """
     photos = [means_of(list(same)) for _, same in groupby(looks, attrgetter("finished"))]
     numbers: dict[str, Any] = {"looks": photos}
     for column, name in ((1, "worker"), (2, "all")):
@@ -195,7 +198,7 @@ def of_hundreds(looks: Sequence[Look]) -> dict[str, Any]:
             for _, same in groupby(photos, lambda photo: photo[0] // HUNDRED)
         ]
         numbers[f"{name}_mib"] = hundreds
-        numbers[f"{name}_growth"] = hundreds[-1] / hundreds[1]
+        numbers[f"{name}_growth"] = hundreds[-1] / hundreds[min(1, len(hundreds) - 1)]
     return numbers
 
 

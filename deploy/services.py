@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -113,8 +114,9 @@ def _own_basic_auth(folder: Path) -> str:
 
 
 def _write_environment(folder: Path, settings: Mapping[str, str]) -> None:
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
-    write_private(folder / "env", "".join(lines))
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    programs = shlex.quote(sysconfig.get_path("scripts"))
+    write_private(folder / "env", "".join([*lines, f"export PATH={programs}:$PATH\n"]))
 
 
 def _welcome(folder: Path, flower: Flower) -> str:
@@ -133,7 +135,8 @@ def _watch(servers: list[Server]) -> None:
     while True:
         for server in servers:
             if server.process.exit_code is not None:
-                raise ServiceFailed(f"a service ended by itself, its log is {server.log}")
+                code = server.process.exit_code
+                raise ServiceFailed(f"a service ended by itself with {code}: {server.log}")
         time.sleep(_POLL_S)
 
 

@@ -72,6 +72,8 @@ def configure(
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # For each message that a worker gives back as it ends, Celery would warn with a traceback.
+    logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
 
 
 def read_fields(line: str) -> dict[str, str]:

@@ -91,6 +91,8 @@ class Dispatcher:
         stalled = self._ledger.requeue_stalled(
             published_timeout_s=self._published_timeout_s, max_attempts=self._max_attempts
         )
+        if stalled.requeued or stalled.crashed:
+            self._lost = True  # a worker that died may have fetched messages, too
         self._ledger.keep_hours()
         withdrawn = self._ledger.withdraw()
         published = self._fill_window()

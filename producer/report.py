@@ -131,7 +131,7 @@ def jobs_table(jobs: Iterable[Standing]) -> Table:
             job.id,
             Text(plain(job.name)),
             *map(str, numbers),
-            standing.control.status,
+            "finished" if standing.over else standing.control.status,
             Text(plain(job.destination)),
         )
     return table
@@ -173,7 +173,7 @@ def waiting_for(standing: Standing, *, now: float) -> str | None:
         f"it is {control.status}: `gpen-archive resume` lets it go on": (
             control.status is not JobStatus.ACTIVE
         ),
-        f"it runs {control.hours} by the dispatcher's clock, or no dispatcher runs": (
+        f"it runs {control.hours} by the clock of `dispatch` or `run`, or neither is there": (
             not control.open
         ),
         "its photos are published; no worker that takes their memory class has one yet": (
@@ -184,7 +184,7 @@ def waiting_for(standing: Standing, *, now: float) -> str | None:
             standing.others_in_flight
         ),
     }
-    nobody = "nobody publishes its photos: no dispatcher runs, or it can't reach the broker"
+    nobody = "nobody publishes its photos: no `dispatch` or `run` is there, or no broker for it"
     return next((reason for reason, holds in reasons.items() if holds), nobody)
 
 

@@ -53,8 +53,15 @@ class SpreadConsumer(Consumer):  # type: ignore[misc]
         return int(super().max_prefetch_count) + 1
 
     def on_connection_error_after_connected(self, error: Exception) -> None:
-        """Wait for a moment of its own before the first try."""
-        super().on_connection_error_after_connected(error)
+        """Wait for a moment of its own before the first try.
+
+        Kombu sometimes stumbles over a channel whose connection it has taken apart already; without
+        care the worker would end of that.
+        """
+        try:
+            super().on_connection_error_after_connected(error)
+        except AttributeError as stumble:
+            _log.warning("broker.closed_uncleanly", error=str(stumble))
         time.sleep(random.uniform(0, self.spread_s))  # noqa: S311 - no secret
 
 

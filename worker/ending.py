@@ -16,10 +16,12 @@ from queue import Empty, SimpleQueue
 from jobs.errors import ClaimLost, JobError
 from jobs.logs import get_logger
 from worker.exits import ENVIRONMENT
+from worker.patience import insist
 from worker.stages import Stages
 
 _STORING = "store"
 _STORING_S = 5.0
+_ASKING_S = 1.0
 _POLL_S = 0.05
 
 _log = get_logger(__name__)
@@ -80,7 +82,9 @@ class Ending:
         self._over.set()
         self._let_stores_end()
         try:
-            _log.warning("worker.gives_back", photos=give_back())
+            end = time.monotonic() + _ASKING_S  # a connection may have been dead for long
+            photos = insist(give_back, give_up=lambda: time.monotonic() > end)
+            _log.warning("worker.gives_back", photos=photos)
         except JobError as error:  # their leases run out
             _log.error("worker.cannot_give_back", code=error.code, error=str(error))
             code = ENVIRONMENT

@@ -25,7 +25,9 @@ class Heap:
         Another C library than glibc does so by itself.
         """
         now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + self._every_s
         libc = ctypes.CDLL(None)
-        if now >= self._due and hasattr(libc, "malloc_trim"):
-            self._due = now + self._every_s
+        if hasattr(libc, "malloc_trim"):
             libc.malloc_trim(0)

@@ -17,6 +17,7 @@ from worker.company import Company
 from worker.decoding import Decoder
 from worker.ending import Ending
 from worker.heap import Heap
+from worker.lease import Leases
 from worker.pipeline import Engine
 from worker.scratch import DEFAULT, Scratch
 from worker.settings import WorkerSettings
@@ -36,11 +37,15 @@ class Runtime:
     heap: Heap = field(default_factory=Heap)
     stores: dict[str, ObjectStore] = field(default_factory=dict)
     ending: Ending = field(init=False)
+    leases: Leases = field(init=False)
     company: Company = field(default_factory=Company)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.ending = Ending(grace_s=self.worker.grace_s)
+        self.leases = Leases(
+            self.ledger, lease_s=self.settings.lease_s, longest_s=self.settings.max_photo_s
+        )
 
     def store(self, url: str) -> ObjectStore:
         """Return the store at an address, the same one each time."""

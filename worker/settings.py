@@ -1,6 +1,7 @@
 """What a worker needs beside the services' addresses. Prefix `GPEN_`."""
 
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,8 @@ from typing import Literal
 from pydantic import ByteSize, DirectoryPath, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpen_engine.devices import pick_device
+from gpen_engine.memory import measure_budget
 from gpen_engine.weights import default_folder
 from jobs.errors import SettingsInvalid
 from jobs.settings import describe
@@ -24,7 +27,7 @@ def _photos_in_hand() -> int:
 
     One is with the engine, one on its way from or to a store, and one on each core that there is.
     """
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _BYTES_A_LANE
+    room = measure_budget(pick_device("cpu")).total_bytes // _BYTES_A_LANE
     return max(1, min(len(os.sched_getaffinity(0)) + 2, room, _MOST_LANES))
 
 
@@ -52,7 +55,9 @@ class WorkerSettings(BaseSettings):
     decode_memory: ByteSize = Field(default=ByteSize(8 << 30), gt=0)
     scratch: DirectoryPath | None = None
     scratch_memory: ByteSize = Field(default=ByteSize(MEMORY_BYTES), ge=0)
-    worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    worker_name: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    )
 
     @property
     def limits(self) -> Limits:

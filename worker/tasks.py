@@ -1,6 +1,7 @@
 """The Celery task: claim, work, record. What happens to a photo is in `pipeline` and `retry`."""
 
 import random
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,13 +17,15 @@ from jobs.broker import TASK_NAME
 from jobs.errors import ClaimLost, DatabaseUnavailable, JobError, StoreFull
 from jobs.logs import get_logger
 from jobs.schema import MESSAGE_VERSION, Claim, PhotoMessage
+from worker.company import Place
 from worker.exits import ENVIRONMENT
-from worker.lease import Lease
 from worker.patience import insist
 from worker.pipeline import run
 from worker.retry import Counted, Drop, Fail, Retry, Stop, Tries, decide
 from worker.runtime import Runtime
 from worker.stages import Stages
+
+_LATER_S = 60.0  # for a photo that was to be alone, and couldn't be
 
 _log = get_logger(__name__)
 
@@ -32,8 +35,6 @@ def register(app: Celery, runtime: Runtime) -> Callable[[dict[str, object]], str
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def restore_photo(message: dict[str, object]) -> str:
-        if _is_ending():  # a message may come while the photos in hand end
-            raise Reject("the worker stops", requeue=True)
         try:
             return handle(message, runtime)
         except StoreFull as error:
@@ -61,29 +62,66 @@ def handle(message: dict[str, object], runtime: Runtime) -> str:
     if photo.version != MESSAGE_VERSION:
         _log.error("message.version", version=photo.version, expected=MESSAGE_VERSION)
         return "unreadable"
-    settings = runtime.settings
-    name = runtime.worker.worker_name
-    take = partial(runtime.ledger.claim, photo.photo_id, worker=name, lease_s=settings.lease_s)
+    with runtime.company.join(give_up=_is_ending) as place:
+        claim = _claim(photo.photo_id, runtime)
+        if claim is None or not _is_last(claim, runtime):
+            return _work(claim, runtime, place)
+        _set_aside(claim, runtime, after_s=0)
+    with runtime.company.join_alone(give_up=_is_ending) as place:
+        claim = _claim(photo.photo_id, runtime)
+        if claim is None or place.is_alone:
+            return _work(claim, runtime, place)
+        _set_aside(claim, runtime, after_s=_LATER_S)
+        return "later"
+
+
+def _claim(photo_id: int, runtime: Runtime) -> Claim | None:
+    """Take a photo in hand, or send its message back: the worker may end by now."""
+    if _is_ending():
+        raise Reject("the worker stops", requeue=True)
+    take = partial(
+        runtime.ledger.claim,
+        photo_id,
+        worker=runtime.worker.worker_name,
+        lease_s=runtime.settings.lease_s,
+        token=secrets.token_hex(16),
+    )
     claim = insist(take, give_up=_is_ending)
     if claim is None:
-        _log.info("photo.taken", photo_id=photo.photo_id)
+        _log.info("photo.taken", photo_id=photo_id)
+    return claim
+
+
+def _is_last(claim: Claim, runtime: Runtime) -> bool:
+    return 1 < runtime.settings.max_attempts <= claim.attempt
+
+
+def _set_aside(claim: Claim, runtime: Runtime, *, after_s: float) -> None:
+    """Give back a photo that has to be alone, as if it hadn't been claimed."""
+    _log.info("photo.set_aside", photo_id=claim.photo_id, key=claim.key, after_s=after_s)
+    with suppress(ClaimLost):
+        insist(partial(runtime.ledger.release, claim, after_s=after_s, counted=False))
+
+
+def _work(claim: Claim | None, runtime: Runtime, place: Place) -> str:
+    """Work on the photo that is in hand, if there is one."""
+    if claim is None:
         return "taken"
     _log.info("photo.claimed", photo_id=claim.photo_id, key=claim.key, attempt=claim.attempt)
-    lease = Lease(runtime.ledger, claim, lease_s=settings.lease_s, longest_s=settings.max_photo_s)
+    with runtime.leases.hold(claim, on_lost=place.leave) as lease:
 
-    def check() -> None:
-        lease.check()
-        runtime.ending.check()
+        def check() -> None:
+            lease.check()
+            runtime.ending.check()
 
-    stages = Stages(on_begin=check)
-    is_last = 1 < settings.max_attempts <= claim.attempt
-    with lease, runtime.ending.in_hand(stages), runtime.company.join(alone=is_last):
-        try:
-            return _deliver(claim, runtime, stages)
-        except Exception as error:  # noqa: BLE001 - the table in retry.py knows every class
-            with suppress(ClaimLost):
-                return _record(error, claim, runtime, stages.current)
-            return "lost"
+        stages = Stages(on_begin=check)
+        with runtime.ending.in_hand(stages):
+            try:
+                return _deliver(claim, runtime, stages)
+            except Exception as error:  # noqa: BLE001 - the table in retry.py knows every class
+                with suppress(ClaimLost):
+                    return _record(error, claim, runtime, stages.current)
+                return "lost"
 
 
 def _deliver(claim: Claim, runtime: Runtime, stages: Stages) -> str:

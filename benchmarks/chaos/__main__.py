@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=40)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=None, help="not given: a new one")
-    parser.add_argument("--stub-s", type=float, default=0.2, help="what the engine takes a photo")
+    parser.add_argument("--stub-s", type=float, default=0.1, help="what the engine takes a photo")
     parser.add_argument("--folder", type=Path, help="an empty one, which is kept with all logs")
     parser.add_argument("--json", type=Path, dest="target")
     asked = parser.parse_args()

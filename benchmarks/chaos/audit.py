@@ -19,6 +19,9 @@ from benchmarks.chaos.places import Place
 from jobs.schema import Photo as Row
 from jobs.schema import PhotoState
 
+DEATH, GIVEN_BACK = "death of the worker", "given back at the worker's end"
+"""What ends a call of the engine that leads nowhere; an error has its class's name."""
+UNEXPLAINED = "nothing that a log tells"
 _BEGAN, _ENDED = "engine.began", ("photo.done", "photo.error")
 _EVENT = re.compile(r"^\S+ [A-Z]+ (?P<event>[a-z]+\.[a-z_]+)(?P<fields>.*)$", re.M)
 _NUMBER = re.compile(r"scan (\d+)\.")
@@ -112,13 +115,17 @@ def compare(photo: Photo, key: str, derivative: bytes, sidecar: bytes) -> list[s
 
 @dataclass
 class Runs:
-    """How often the engine was asked for each photo, and what became of calls that led nowhere."""
+    """How often the engine was asked for each photo, and what became of calls that led nowhere.
 
+    Args:
+        killers: the numbers of the photos that kill their worker.
+    """
+
+    killers: frozenset[int] = frozenset()
     of_photo: Counter[int] = field(default_factory=Counter)
-    wasted: Counter[str] = field(default_factory=Counter)
-    """By what ended them: the worker's death, or the error's class."""
-    most_at_a_death: int = 0
-    """So many photos the worst death cost."""
+    lost: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """By photo, and by what ended them: one of the names above, or the error's class."""
+    deaths_by_photos: int = 0
     taken: Counter[int] = field(default_factory=Counter)
     """By photo's id: messages that came for a photo in work, or finished, and ended quietly."""
 
@@ -127,7 +134,9 @@ class Runs:
         in_hand: set[int] = set()
         for event, fields in _EVENT.findall(log):
             if event == "worker.ready":
-                self._bury(in_hand)
+                self._bury(in_hand, DEATH)
+            elif event == "worker.gives_back":
+                self._bury(in_hand, GIVEN_BACK)
             elif event == _BEGAN:
                 number = int(fields.partition("photo=")[2])
                 self.of_photo[number] += 1
@@ -136,12 +145,24 @@ class Runs:
                 self.taken[int(fields.partition("photo_id=")[2])] += 1
             elif event in _ENDED:
                 self._end(event, fields, in_hand)
-        self._bury(in_hand)
+        self._bury(in_hand, DEATH)
 
     @property
     def redone(self) -> int:
         """How many calls there were beyond the first for each photo."""
-        return sum(self.of_photo.values()) - len(self.of_photo)
+        return self.of_photo.total() - len(self.of_photo)
+
+    @property
+    def wasted(self) -> Counter[str]:
+        """How many calls led nowhere, by what ended them; a second one for no reason is one too."""
+        known, wasted = Counter[int](), Counter[str]()
+        for (photo, cause), calls in self.lost.items():
+            known[photo] += calls
+            wasted[cause] += calls
+        for photo, calls in self.of_photo.items():
+            if calls - 1 > known[photo]:
+                wasted[UNEXPLAINED] += calls - 1 - known[photo]
+        return wasted
 
     def _end(self, event: str, fields: str, in_hand: set[int]) -> None:
         number = _NUMBER.search(fields)
@@ -149,11 +170,11 @@ class Runs:
             in_hand.remove(int(number[1]))
             if event == "photo.error":
                 error = re.search(r'error="?(\w+)', fields)
-                self.wasted[error[1] if error else "unknown"] += 1
+                self.lost[int(number[1]), error[1] if error else UNEXPLAINED] += 1
 
-    def _bury(self, in_hand: set[int]) -> None:
-        self.most_at_a_death = max(self.most_at_a_death, len(in_hand))
-        self.wasted["death of the worker"] += len(in_hand)
+    def _bury(self, in_hand: set[int], cause: str) -> None:
+        self.deaths_by_photos += cause == DEATH and not in_hand.isdisjoint(self.killers)
+        self.lost.update((number, cause) for number in in_hand)
         in_hand.clear()
 
 

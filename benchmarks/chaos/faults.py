@@ -6,6 +6,7 @@ of them.
 
 import random
 import signal
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import redis
 
+from benchmarks.chaos.audit import DEATH, GIVEN_BACK
 from benchmarks.chaos.clock import set_clock
 from benchmarks.chaos.site import LANES, LEASE_S, Site, can_mount
+from jobs.errors import ClaimLost, StoreFull, StoreUnavailable
 
 
 class Kind(StrEnum):
@@ -31,6 +34,7 @@ class Kind(StrEnum):
     STALL_DATABASE = "network to the database stalls"
     STALL_STORE = "network to the store stalls"
     FREEZE_WORKER = "worker frozen beyond its lease"
+    CUT_WORKER = "worker's network to the database stalls beyond its lease"
     FILL_DISK = "disk full"
     STEP_CLOCK = "clock stepped"
 
@@ -46,6 +50,19 @@ _STALLS = {
     Kind.STALL_DATABASE: "database",
     Kind.STALL_STORE: "store",
 }
+_COSTS_ITS_WORKER = {
+    Kind.KILL_WORKER: DEATH,
+    Kind.FREEZE_WORKER: ClaimLost.__name__,
+    Kind.CUT_WORKER: ClaimLost.__name__,
+}
+_COSTS_ALL_WORKERS = {
+    Kind.KILL_DATABASE: (ClaimLost.__name__,),
+    Kind.STALL_DATABASE: (ClaimLost.__name__,),
+    Kind.KILL_STORE: (StoreUnavailable.__name__,),
+    Kind.STALL_STORE: (StoreUnavailable.__name__,),
+    Kind.FILL_DISK: (StoreFull.__name__, StoreUnavailable.__name__, GIVEN_BACK),
+}
+"""What ends the calls of the engine that are in hand; those of other kinds come to their end."""
 _LONGEST_S = 2.5
 _STEPS_S = (-3600.0, 3600.0, 86_400.0)
 _FILL_BYTES = 1 << 16
@@ -53,7 +70,7 @@ _FILL_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong, in one place, for a while."""
+    """Something that goes wrong, in one place, for a while; 0 s: until a worker ends of it."""
 
     kind: Kind
     target: str
@@ -63,12 +80,15 @@ class Fault:
     def __str__(self) -> str:
         step = f", {self.step_s:+.0f} s" if self.step_s else ""
         where = f" ({self.target}{step})" if self.target else ""
-        return f"{self.kind}{where} for {self.seconds:.1f} s"
+        length = f"for {self.seconds:.1f} s" if self.seconds else "until a worker ends of it"
+        return f"{self.kind}{where} {length}"
 
-    def touches(self, workers: int) -> int:
-        """Return how many photos may be in hand where it happens."""
-        one = self.kind in (Kind.KILL_WORKER, Kind.FREEZE_WORKER)
-        return LANES * (1 if one else workers)
+    def may_cost(self, workers: int) -> Counter[str]:
+        """Return how many calls of the engine it may cost, by what ends them: one for each lane."""
+        costs = Counter(dict.fromkeys(_COSTS_ALL_WORKERS.get(self.kind, ()), LANES * workers))
+        if self.kind in _COSTS_ITS_WORKER:
+            costs[_COSTS_ITS_WORKER[self.kind]] = LANES
+        return costs
 
 
 def draw_faults(count: int, *, workers: list[str], draw: random.Random) -> list[Fault]:
@@ -95,7 +115,7 @@ def begin(fault: Fault, site: Site) -> Callable[[], None]:
         case Kind.FREEZE_WORKER if part:
             part.send(signal.SIGSTOP)
             return lambda: part.send(signal.SIGCONT)
-        case kind if kind in _STALLS:
+        case kind if kind in _STALLS or kind is Kind.CUT_WORKER:
             gate = site.gates[fault.target]
             gate.close()
             return gate.open
@@ -109,10 +129,12 @@ def _draw_fault(kind: Kind, workers: list[str], draw: random.Random) -> Fault:
     worker, step_s = draw.choice(workers), draw.choice(_STEPS_S)
     if kind in _KILLS or kind in _STALLS:
         return Fault(kind, (_KILLS | _STALLS)[kind], seconds)
-    if kind is Kind.FREEZE_WORKER:
+    if kind in (Kind.FREEZE_WORKER, Kind.CUT_WORKER):
         return Fault(kind, worker, LEASE_S + seconds)
     if kind is Kind.STEP_CLOCK:
-        return Fault(kind, draw.choice(["dispatch", worker]), seconds, step_s)
+        return Fault(kind, worker, seconds, step_s)
+    if kind is Kind.FILL_DISK:
+        return Fault(kind, "", seconds=0)
     return Fault(kind, worker if kind is Kind.KILL_WORKER else "", seconds)
 
 

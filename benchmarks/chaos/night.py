@@ -4,6 +4,7 @@ Two jobs share the site, one into the object store and one into a folder, both o
 next fault comes when a further part of the photos is finished, so that none comes after the work.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos.audit import Findings, Runs, check_objects, check_photos
-from benchmarks.chaos.faults import Fault, begin, draw_faults
+from benchmarks.chaos.faults import Fault, Kind, begin, draw_faults
 from benchmarks.chaos.photos import Nature, Photo, make_photos
 from benchmarks.chaos.report import Report
 from benchmarks.chaos.site import FOLDER, LANES, MASTERS, MAX_ATTEMPTS, Site
-from jobs.errors import DatabaseUnavailable, PhotoCrashesWorker
+from jobs.errors import DatabaseUnavailable, StoreFull
 from jobs.ledger import Ledger
 from jobs.recipe import Recipe
 from jobs.schema import Job
@@ -24,11 +25,13 @@ from jobs.settings import JobSettings
 from jobs.storage import open_store
 from producer.submit import submit
 
-_TO_FOLDER = 5  # one photo of so many
+_TO_FOLDER = 2  # one photo of so many; both jobs have photos left until the end
 _KILLERS, _SLOW, _TORN = 500, 400, 100  # one photo of so many, and one at least
 _GAP_S = 0.5  # between two faults
 _ALL_FAULTS_BY = 0.8  # this part of the photos is finished then
 _PATIENCE_S = 600.0  # so long may nothing be finished
+_NO_ROOM = f"worker.stops code={StoreFull.code}"
+_NOTICED_S = 60.0  # a full disk stays so until a worker ends of it, and this long at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Night:
         self._site = site
         self._archives = archives
         self._ledger = ledger
+        self.unnoticed = 0
+        """So many times the disk was full and no worker ended of it."""
         self._finished = 0
         self._moved_at = time.monotonic()
 
@@ -65,14 +70,29 @@ class Night:
             if not self._wait_finished(_ALL_FAULTS_BY * total * number / len(faults)):
                 return False
             print(f"{self._finished:5} finished: {fault}", flush=True)
+            noticed = self._noticed()
             end = begin(fault, self._site)
-            self._wait_s(fault.seconds)
+            if fault.kind is Kind.FILL_DISK:
+                self._wait_noticed(noticed)
+            else:
+                self._wait_s(fault.seconds)
             end()
             self._wait_s(_GAP_S)
         return self._wait(self._is_over) and self._wait(self._site.is_whole)
 
     def _wait_finished(self, photos: float) -> bool:
         return self._wait(lambda: self._finished >= photos)
+
+    def _wait_noticed(self, before: int) -> None:
+        """Wait until one more worker than before ends for want of room."""
+        start = time.monotonic()
+        until = start + _NOTICED_S
+        self._wait(lambda: self._noticed() > before or time.monotonic() > until)
+        self.unnoticed += self._noticed() == before
+        print(f"      noticed after {time.monotonic() - start:.1f} s", flush=True)
+
+    def _noticed(self) -> int:
+        return sum(self._site.log_of(name).count(_NO_ROOM) for name in self._site.names)
 
     def _wait_s(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -110,7 +130,7 @@ def run(
     draw = random.Random(seed)  # noqa: S311 - it has to be the same again
     killers, slow, torn = (max(1, photos // each) for each in (_KILLERS, _SLOW, _TORN))
     masters = make_photos(photos, killers=killers, slow=slow, torn=torn, draw=draw)
-    report = Report(seed, photos, workers, LANES)
+    report = Report(seed, photos, workers, LANES, stub_s, load_before=os.getloadavg()[0])
     with Site(folder, workers=workers, stub_s=stub_s) as site:
         plan = draw_faults(faults, workers=site.names, draw=draw)
         report.faults.update(str(fault.kind) for fault in plan)
@@ -118,12 +138,15 @@ def run(
             archives = _enter(site, masters, ledger)
             site.start_programs()
             start = time.monotonic()
-            is_over = Night(site, archives, ledger).live_through(plan)
-            report.elapsed_s = time.monotonic() - start
+            night = Night(site, archives, ledger)
+            is_over = night.live_through(plan)
+            report.elapsed_s, report.load_after = time.monotonic() - start, os.getloadavg()[0]
             site.stop_programs()
             report.wrong["unfinished"] = [] if is_over else ["nothing was finished any more"]
+            report.wrong["unnoticed"] = ["a full disk was no worker's end"] * night.unnoticed
             _report_photos(report, site, archives, ledger)
-            _report_runs(report, site, plan, slow=_slow_ids(archives, ledger))
+            _report_runs(report, site, archives, slow=_slow_ids(archives, ledger))
+            report.allow(plan, kills=sum(part.kills for part in site.parts.values()))
     return report
 
 
@@ -172,16 +195,14 @@ def _slow_ids(archives: list[Archive], ledger: Ledger) -> set[int]:
     }
 
 
-def _report_runs(report: Report, site: Site, plan: list[Fault], *, slow: set[int]) -> None:
+def _report_runs(report: Report, site: Site, archives: list[Archive], *, slow: set[int]) -> None:
     """Count from the logs what was done again, and why."""
-    runs = Runs()
+    masters = [photo for archive in archives for photo in archive.photos.values()]
+    runs = Runs(frozenset(each.number for each in masters if each.nature is Nature.KILLER))
     for name in site.names:
         runs.read(site.log_of(name))
-    killers = report.failed[PhotoCrashesWorker.code]
-    report.deaths_by_photos = killers * MAX_ATTEMPTS
-    touched = sum(fault.touches(report.workers) for fault in plan)
-    report.redone, report.redone_at_most = runs.redone, touched + LANES * report.deaths_by_photos
-    report.wasted, report.most_at_a_death = runs.wasted, runs.most_at_a_death
+    report.deaths_by_photos = runs.deaths_by_photos
+    report.redone, report.wasted = runs.redone, runs.wasted
     report.repeated_messages = runs.taken.total()
     report.repeated_while_slow = sum(runs.taken[each] for each in slow)
-    report.restarts = {name: part.ends.total() for name, part in site.parts.items()}
+    report.ends = {name: part.ends for name, part in site.parts.items()}

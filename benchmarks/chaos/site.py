@@ -37,6 +37,7 @@ SLOW_S = 25.0  # the broker looks for messages to send again every ten seconds
 MAX_ATTEMPTS = 3
 DISK_MIB = 256
 MASTERS, DERIVATIVES = "masters", "derivatives"
+_SERVICES = ("broker", "database", "store")
 _RESTART_S = 0.5
 _READY_S = 120.0
 _ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,8 @@ class Part:
     """By `time.monotonic`, once its end was noticed."""
     ends: Counter[int] = field(default_factory=Counter)
     """How often it ended, by exit code."""
+    kills: int = 0
+    """How often it was killed here."""
 
     @property
     def runs(self) -> bool:
@@ -65,7 +68,13 @@ class Part:
         """End it as a power cut would, and leave it so for a while."""
         if self.runs:
             self.server.process.stop(signal.SIGKILL)
+            self.kills += 1
             self._note_end(down_s)
+
+    def stop(self) -> None:
+        """End it as it wants to be ended, for good."""
+        if self.runs:
+            self.ends[self.server.process.stop(self.server.stop_signal)] += 1
 
     def send(self, what: signal.Signals) -> None:
         """Send a signal to the process, if it runs."""
@@ -151,6 +160,8 @@ class Site:
         """Start `dispatch` and the workers, and wait until they work."""
         self._start("dispatch", ["producer", "dispatch"])
         for name in self.names:
+            own = Gate(self.gates["database"].port)
+            self.gates[name] = self._programs.enter_context(own)
             self._start(name, ["benchmarks.chaos.worker"])
         for name in self.names:
             process = self.parts[name].server.process
@@ -158,6 +169,8 @@ class Site:
 
     def stop_programs(self) -> None:
         """Stop what was started with them; the services go on."""
+        for name in ("dispatch", *self.names):
+            self.parts[name].stop()
         self._programs.close()
 
     def is_whole(self) -> bool:
@@ -180,7 +193,7 @@ class Site:
 
     def _start(self, name: str, module: Sequence[str]) -> None:
         clock = [sys.executable, "-m", "benchmarks.chaos.clock", str(self.clock_file(name))]
-        settings = self._behind_gates() | {
+        settings = self._behind_gates(name) | {
             "GPEN_WORKER_NAME": name,
             "GPEN_LANES": str(LANES),
             "GPEN_LEASE_S": str(LEASE_S),
@@ -197,13 +210,15 @@ class Site:
         server.directory = _ROOT
         self.parts[name] = Part(self._programs.enter_context(server))
 
-    def _behind_gates(self) -> dict[str, str]:
-        """Return the services' addresses as the programs are told them."""
+    def _behind_gates(self, program_name: str) -> dict[str, str]:
+        """Return the services' addresses as a program is told them."""
+        ports = {self.parts[name].server.port: self.gates[name].port for name in _SERVICES}
+        if program_name in self.gates:
+            ports[self.postgres.port] = self.gates[program_name].port
         found = dict(self.direct)
-        for name, gate in self.gates.items():
-            port = self.parts[name].server.port
+        for port, gate_port in ports.items():
             found = {
-                key: value.replace(f"127.0.0.1:{port}", f"127.0.0.1:{gate.port}")
+                key: value.replace(f"127.0.0.1:{port}", f"127.0.0.1:{gate_port}")
                 for key, value in found.items()
             }
         return found

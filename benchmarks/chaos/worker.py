@@ -15,7 +15,9 @@ from benchmarks.stub import StubEngine, work
 from gpen_engine import Restoration, Treatment
 from gpen_engine.colour import ColourSpace
 from gpen_engine.faces import Mask, Pixels
+from jobs.errors import JobError
 from jobs.logs import get_logger
+from worker.exits import ENVIRONMENT
 
 _log = get_logger(__name__)
 
@@ -50,6 +52,15 @@ class PerilousEngine(StubEngine):
         return super().restore(image, treatment, protected=protected, colour=colour)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Work; return the exit code, which is a real worker's where a service is away at the start."""
     stub_s, slow_s = (float(os.environ[name]) for name in ("GPEN_STUB_S", "GPEN_CHAOS_SLOW_S"))
-    sys.exit(work(PerilousEngine(stub_s, slow_s=slow_s)))
+    try:
+        return work(PerilousEngine(stub_s, slow_s=slow_s))
+    except JobError as error:
+        _log.error("worker.unfit", code=error.code, error=str(error))
+        return ENVIRONMENT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,11 +8,12 @@ safe; PostgreSQL, Valkey and SeaweedFS run on the same cores.
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.queue import lanes, overhead, overlap, workers
-from benchmarks.queue.site import site
+from benchmarks.queue.site import Site, site
 
 _MEASURES = {
     "overhead": overhead.measure,
@@ -36,14 +37,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, dest="target")
     asked = parser.parse_args()
     kept = json.loads(asked.target.read_text()) if asked.target and asked.target.exists() else {}
-    numbers: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+    numbers: dict[str, Any] = {"cores": os.cpu_count()}
     for name in asked.names or _MEASURES:
-        with site() as place:
-            numbers[name] = _MEASURES[name](place)
+        numbers[name] = with_load(_MEASURES[name])
         print(table(name, numbers[name]), flush=True)
-    numbers["load_after"] = os.getloadavg()[0]
     if asked.target:
         asked.target.write_text(json.dumps(kept | numbers, indent=2) + "\n")
+
+
+def with_load(measure: Callable[[Site], dict[str, float]]) -> dict[str, float]:
+    """Measure on a new site; return the numbers, and the machine's load before and after."""
+    before = os.getloadavg()[0]
+    with site() as place:
+        numbers = measure(place)
+    return {"load_before": before, **numbers, "load_after": os.getloadavg()[0]}
 
 
 def table(name: str, numbers: dict[str, float]) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -15,11 +16,12 @@ import pytest
 
 from benchmarks.chaos.audit import Findings, Runs, check_objects, check_photos
 from benchmarks.chaos.clock import set_clock
-from benchmarks.chaos.faults import Kind, draw_faults
+from benchmarks.chaos.faults import Fault, Kind, draw_faults
 from benchmarks.chaos.gate import Gate
 from benchmarks.chaos.photos import Nature, make_photos, read_marks
 from benchmarks.chaos.places import Folder
 from benchmarks.chaos.report import Report
+from benchmarks.chaos.site import LEASE_S
 from deploy.processes import LOOPBACK
 from jobs.schema import Failure, PhotoState
 from jobs.schema import Photo as Row
@@ -106,6 +108,14 @@ def test_a_plan_has_every_kind_of_fault(monkeypatch):
     assert {fault.kind for fault in plan} == set(Kind)
 
 
+def test_every_plan_has_a_stall_that_outlasts_a_lease():
+    for seed in range(9):
+        plan = draw_faults(len(Kind), workers=["one"], draw=seeded(seed))
+        stalls = [fault for fault in plan if fault.kind is Kind.CUT_WORKER]
+        assert stalls
+        assert all(stall.seconds >= LEASE_S for stall in stalls)
+
+
 def test_a_photo_tells_its_number_and_nature_in_every_format(photos):
     whole = [photo for photo in photos.values() if photo.nature is not Nature.TORN]
     assert {photo.key.rpartition(".")[2] for photo in whole} == {"png", "jpg", "tif"}
@@ -183,23 +193,97 @@ error="StoreUnavailable: can't write"
 
 
 def test_the_logs_tell_what_was_done_again_and_why():
-    runs = Runs()
+    runs = Runs(killers=frozenset({2}))
     runs.read(LOG)
     assert runs.redone == 2
     assert runs.wasted == {"death of the worker": 1, "StoreUnavailable": 1}
-    assert runs.most_at_a_death == 1
+    assert runs.deaths_by_photos == 1
     assert runs.taken == {11: 1}
 
 
-def test_a_report_passes_only_where_nothing_is_wrong_and_little_was_done_again():
-    report = Report(seed=1, photos=9, workers=3, lanes=2, redone=4, redone_at_most=4)
+def test_what_a_worker_gave_back_at_its_end_died_of_no_photo():
+    given_back = LOG.replace(
+        "INFO worker.ready", "WARNING worker.gives_back photos=1\n0 INFO worker.ready"
+    )
+    runs = Runs(killers=frozenset({2}))
+    runs.read(given_back)
+    assert runs.wasted == {"given back at the worker's end": 1, "StoreUnavailable": 1}
+    assert runs.deaths_by_photos == 0
+
+
+def test_a_photo_that_was_restored_twice_for_no_reason_is_found():
+    runs = Runs()
+    for _ in ("one worker", "another"):
+        runs.read('0 INFO engine.began photo=1\n0 INFO photo.done key="box 00/scan 00001.png"\n')
+    assert runs.wasted == {"nothing that a log tells": 1}
+
+
+def a_fault(kind):
+    return Fault(kind, "somewhere", seconds=1.0)
+
+
+def a_report(*plan, wasted=(), ends=(), kills=0):
+    """A night of three workers of two lanes."""
+    report = Report(seed=1, photos=9, workers=3, lanes=2, stub_s=0.1)
+    report.wasted.update(dict(wasted))
+    report.ends["worker-1"] = Counter(dict(ends))
+    report.allow(plan, kills=kills)
+    return report
+
+
+COSTS = {
+    Kind.KILL_WORKER: {"death of the worker": 2},
+    Kind.FREEZE_WORKER: {"ClaimLost": 2},
+    Kind.CUT_WORKER: {"ClaimLost": 2},
+    Kind.KILL_DATABASE: {"ClaimLost": 6},
+    Kind.STALL_DATABASE: {"ClaimLost": 6},
+    Kind.KILL_STORE: {"StoreUnavailable": 6},
+    Kind.STALL_STORE: {"StoreUnavailable": 6},
+    Kind.FILL_DISK: {"StoreFull": 6, "StoreUnavailable": 6, "given back at the worker's end": 6},
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_fault_may_cost_a_call_of_the_engine_for_each_lane_it_meets_and_no_more(kind):
+    allowed = COSTS.get(kind, {})
+    assert a_report(a_fault(kind), wasted=allowed).passed
+    causes = {cause for costs in COSTS.values() for cause in costs} | {"nothing that a log tells"}
+    for cause in causes:
+        one_more = {**allowed, cause: allowed.get(cause, 0) + 1}
+        report = a_report(a_fault(kind), wasted=one_more)
+        assert not report.passed
+        assert f"WRONG: {one_more[cause]} calls of the engine lost by {cause}" in report.as_text()
+
+
+def test_a_death_by_a_photo_may_cost_as_much_as_one_by_a_fault():
+    report = Report(seed=1, photos=9, workers=3, lanes=2, stub_s=0.1, deaths_by_photos=1)
+    report.ends["worker-1"] = Counter({-9: 1})
+    report.wasted["death of the worker"] = 2
+    report.allow([], kills=0)
+    assert report.passed
+
+
+@pytest.mark.parametrize(
+    ("ends", "passed"),
+    [
+        ({0: 1, 5: 1, -9: 2, -15: 1}, True),
+        ({-9: 3}, False),
+        ({1: 1}, False),
+        ({-11: 1}, False),
+    ],
+)
+def test_a_program_may_end_by_a_fault_by_a_full_disk_or_when_it_is_told_to(ends, passed):
+    assert a_report(ends=ends, kills=2).passed == passed
+
+
+def test_a_report_passes_only_where_nothing_is_wrong():
+    report = a_report()
     report.faults["disk full"] += 1
     assert report.passed
-    assert not replace(report, wrong={"lost": ["a.png"]}).passed
-    assert not replace(report, redone=5).passed
-    assert not replace(report, most_at_a_death=3).passed
+    wrong = replace(report, wrong={"lost": ["a.png"]})
+    assert not wrong.passed
     assert json.loads(json.dumps(report.as_json()))["passed"]
-    assert "WRONG, lost: a.png" in replace(report, wrong={"lost": ["a.png"]}).as_text()
+    assert "WRONG, lost: a.png" in wrong.as_text()
 
 
 def test_a_program_follows_the_clock_that_is_set_for_it(tmp_path):

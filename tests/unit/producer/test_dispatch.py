@@ -226,6 +226,20 @@ def test_a_message_that_nobody_took_is_sent_again(dispatcher, broker, clock):
     assert sorted(broker.keys) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
+def test_what_a_vanished_worker_had_fetched_is_sent_again_with_what_it_held(
+    dispatcher, ledger, broker, clock, job
+):
+    dispatcher.step()
+    held = next(ledger.photos(job.id))
+    ledger.claim(held.id, worker="w", lease_s=10)
+    broker.keys.clear()  # both messages are with the worker
+    clock.advance(11)
+    dispatcher.step()
+    published = [photo.key for photo in ledger.photos(job.id, state=PhotoState.PUBLISHED)]
+    assert len(published) == 2
+    assert sorted(broker.keys) == sorted(published)
+
+
 def test_a_photo_whose_worker_vanished_too_often_is_given_up(dispatcher, ledger, clock, job):
     photo = next(ledger.photos(job.id))
     for _ in range(2):

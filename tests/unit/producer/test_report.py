@@ -185,7 +185,7 @@ NIGHT = Hours.parse("22:00-06:00")
         ({"published": 1}, "no worker"),
         ({"pending": 1, "next_try_at": 160}, "the next try, in 60 s"),
         ({"pending": 1, "next_try_at": 90, "others": 7}, "7 photos of other jobs"),
-        ({"pending": 1, "next_try_at": 90}, "no dispatcher runs"),
+        ({"pending": 1, "next_try_at": 90}, "no `dispatch` or `run` is there"),
     ],
 )
 def test_a_job_that_does_not_move_says_why(make_job, how, said):

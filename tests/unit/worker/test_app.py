@@ -29,6 +29,15 @@ def test_workers_that_lost_their_broker_together_come_back_one_after_the_other(m
     assert max(waits) - min(waits) > 2
 
 
+def test_a_worker_outlives_a_connection_that_cannot_be_closed_cleanly(monkeypatch):
+    def stumble(*_):
+        raise AttributeError("'NoneType' object has no attribute 'hostname'")
+
+    monkeypatch.setattr(Consumer, "on_connection_error_after_connected", stumble)
+    monkeypatch.setattr(SpreadConsumer, "spread_s", 0)
+    SpreadConsumer.__new__(SpreadConsumer).on_connection_error_after_connected(OSError())
+
+
 @pytest.mark.parametrize(
     ("words", "now"),
     [

@@ -14,16 +14,16 @@ SOON_S = 10
 class Process:
     """Something that ends: told to give back, and with which code to leave."""
 
-    def __init__(self, grace_s, error=None):
+    def __init__(self, grace_s, errors=()):
         self.ending = Ending(grace_s=grace_s)
         self.codes = SimpleQueue()
         self.given_back = []
-        self.error = error
+        self.errors = list(errors)
         self.ending.watch(self.give_back, leave=self.codes.put)
 
     def give_back(self):
-        if self.error is not None:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop()
         self.given_back.append(time.monotonic())
         return 2
 
@@ -54,8 +54,15 @@ def test_several_lanes_that_cannot_go_on_leave_the_others_their_grace():
     assert process.given_back[0] - told >= 0.5
 
 
+def test_a_connection_that_broke_long_ago_does_not_keep_what_is_given_back():
+    process = Process(grace_s=0, errors=[DatabaseUnavailable("the server was started anew")])
+    process.ending.end(0)
+    assert process.codes.get(timeout=SOON_S) == 0
+    assert process.given_back
+
+
 def test_what_cannot_be_given_back_is_told_by_the_exit_code():
-    process = Process(grace_s=0, error=DatabaseUnavailable("away"))
+    process = Process(grace_s=0, errors=[DatabaseUnavailable("away")] * 99)
     process.ending.end(0)
     assert process.codes.get(timeout=SOON_S) == 5
 

@@ -27,3 +27,11 @@ def test_memory_that_lies_between_what_is_in_use_goes_back_to_the_system_now_and
     always.trim()
     assert before - resident_bytes() > 0.8 * PIECE_BYTES * PIECES
     assert kept
+
+
+def test_the_c_library_is_not_looked_for_before_it_is_time(monkeypatch):
+    heap, looked = Heap(every_s=3600), []
+    monkeypatch.setattr(ctypes, "CDLL", looked.append)
+    for _ in range(3):
+        heap.trim()
+    assert len(looked) == 1

@@ -1,10 +1,13 @@
 import os
+import socket
 
 import pytest
 
+import worker.settings
+from gpen_engine.memory import Budget
 from jobs.errors import SettingsInvalid
 from worker.codec import Limits
-from worker.decoding import Budget
+from worker.decoding import Budget as DecodeBudget
 from worker.settings import WorkerSettings
 
 
@@ -21,12 +24,12 @@ def test_the_limits_of_a_file_come_from_the_environment(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = WorkerSettings.from_environment()
     assert settings.limits == Limits(2_000_000, 3_000_000, 4, 5.0)
-    assert settings.decode_budget == Budget(6.0, 7 * 10**9)
+    assert settings.decode_budget == DecodeBudget(6.0, 7 * 10**9)
 
 
 def test_the_limits_are_those_of_the_codec_where_nothing_is_said():
     assert WorkerSettings().limits == Limits()
-    assert WorkerSettings().decode_budget == Budget()
+    assert WorkerSettings().decode_budget == DecodeBudget()
 
 
 @pytest.mark.parametrize(
@@ -36,13 +39,26 @@ def test_lanes_keep_cores_and_engine_busy_as_far_as_there_is_memory(
     monkeypatch, cores, memory_gib, lanes
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    sizes = {"SC_PAGE_SIZE": 1 << 30, "SC_PHYS_PAGES": memory_gib}
-    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    machine = Budget(0, memory_gib << 30, "test")
+    monkeypatch.setattr(worker.settings, "measure_budget", lambda _: machine)
     assert WorkerSettings().lanes == lanes
+
+
+def test_lanes_are_no_more_than_a_container_has_memory_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("gpen_engine.memory._GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{1 << 30}\n")
+    (tmp_path / "memory.current").write_text("0\n")
+    assert WorkerSettings().lanes == 1
 
 
 def test_two_workers_of_one_machine_have_different_names():
     assert str(os.getpid()) in WorkerSettings().worker_name
+
+
+def test_workers_of_containers_with_one_process_id_have_different_names():
+    assert WorkerSettings().worker_name != WorkerSettings().worker_name
+    assert WorkerSettings().worker_name.startswith(socket.gethostname())  # the health check
 
 
 LIMITS = (

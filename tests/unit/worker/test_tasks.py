@@ -1,5 +1,7 @@
 import json
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery
@@ -9,8 +11,13 @@ from celery.worker import state
 from gpen_engine import CheckpointCorrupt, OutOfMemory
 from jobs.errors import ClaimLost, DatabaseUnavailable, StoreFull, StoreUnavailable
 from jobs.schema import Claim, PhotoState
+from worker.company import Company
 from worker.heap import Heap
+from worker.lease import Leases
 from worker.tasks import handle, register
+
+SOON_S = 10.0
+A_WHILE_S = 0.2
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +192,7 @@ def away_for(monkeypatch, ledger, method, times):
         return works(*args, **more)
 
     monkeypatch.setattr(ledger, method, sometimes)
-    monkeypatch.setattr("worker.patience.time.sleep", waits.append)
+    monkeypatch.setattr("worker.patience.time", SimpleNamespace(sleep=waits.append))
     return waits
 
 
@@ -269,13 +276,137 @@ def test_memory_that_a_photo_took_goes_back_to_the_system_when_it_ends(bench, pi
     assert ended == [PhotoState.DONE]
 
 
-def test_a_photo_has_the_worker_to_itself_at_its_last_attempt(bench, picture, monkeypatch):
-    company, asked = bench.runtime.company, []
-    join = company.join
-    monkeypatch.setattr(company, "join", lambda *, alone: asked.append(alone) or join(alone=alone))
-    bench.engine.errors = [RuntimeError("it may be the photo")] * 3
-    [photo_id] = bench.submit({"a.png": picture}).values()
-    for _ in range(3):
-        handle(message(photo_id), bench.runtime)
-        bench.clock.advance(3600)
-    assert asked == [False, False, True]
+def test_a_claim_whose_answer_was_lost_is_no_attempt_gone(bench, picture, monkeypatch):
+    ids = bench.submit({"a.png": picture})
+    ledger, asked = bench.runtime.ledger, []
+    claim = ledger.claim
+
+    def unheard(*args, **more):
+        asked.append(claim(*args, **more))
+        if len(asked) == 1:
+            raise DatabaseUnavailable("the connection broke after the commit")
+        return asked[-1]
+
+    monkeypatch.setattr(ledger, "claim", unheard)
+    monkeypatch.setattr("worker.patience.time", SimpleNamespace(sleep=lambda _: None))
+    assert handle(message(ids["a.png"]), bench.runtime) == "done"
+    assert only_photo(bench).attempts == 1
+
+
+@pytest.fixture
+def last_attempt(bench, picture):
+    """Return the message of a photo that has one attempt left."""
+    ids = bench.submit({"a.png": picture})
+    for _ in range(bench.runtime.settings.max_attempts - 1):
+        bench.runtime.ledger.claim(ids["a.png"], worker="w0", lease_s=60)
+        bench.runtime.ledger.requeue_lost("w0", max_attempts=9)
+    return message(ids["a.png"])
+
+
+class Lane:
+    """Handles a message in a thread of its own."""
+
+    def __init__(self, given, runtime):
+        self._words = SimpleQueue()
+        self._thread = Thread(target=self._work, args=(given, runtime))
+        self._thread.start()
+
+    def _work(self, given, runtime):
+        try:
+            self._words.put(handle(given, runtime))
+        except Reject:
+            self._words.put("sent back")
+
+    def word(self):
+        word = self._words.get(timeout=SOON_S)
+        self._thread.join(SOON_S)
+        return word
+
+    def says_nothing(self):
+        self._thread.join(A_WHILE_S)
+        return self._words.empty()
+
+
+@pytest.fixture
+def released(bench, monkeypatch):
+    """Return what is set once a photo was given back."""
+    ledger, event = bench.runtime.ledger, Event()
+    release = ledger.release
+
+    def tell(*args, **more):
+        release(*args, **more)
+        event.set()
+
+    monkeypatch.setattr(ledger, "release", tell)
+    return event
+
+
+def test_a_photo_has_the_worker_to_itself_at_its_last_attempt(bench, last_attempt):
+    with bench.runtime.company.join():
+        lane = Lane(last_attempt, bench.runtime)
+        assert lane.says_nothing()
+        assert bench.engine.calls == 0
+    assert lane.word() == "done"
+    assert only_photo(bench).attempts == 3
+
+
+def test_a_photo_is_not_given_up_for_what_its_neighbour_did(bench, last_attempt, released):
+    ledger = bench.runtime.ledger
+    with bench.runtime.company.join():
+        lane = Lane(last_attempt, bench.runtime)
+        assert released.wait(SOON_S)
+        ledger.requeue_lost("w1", max_attempts=3)  # as if the neighbour had killed the worker
+        photo = only_photo(bench)
+    assert (photo.state, photo.attempts) == (PhotoState.PENDING, 2)
+    assert lane.word() == "done"
+
+
+def test_a_photo_is_not_claimed_while_another_is_alone(bench, picture):
+    ids = bench.submit({"a.png": picture})
+    with bench.runtime.company.join_alone():
+        lane = Lane(message(ids["a.png"]), bench.runtime)
+        assert lane.says_nothing()
+        assert only_photo(bench).state is PhotoState.PENDING
+    assert lane.word() == "done"
+
+
+def test_a_photo_that_cannot_be_alone_comes_again_later(bench, last_attempt):
+    bench.runtime.company = Company(patience_s=0)
+    with bench.runtime.company.join():
+        assert handle(last_attempt, bench.runtime) == "later"
+    assert handle(last_attempt, bench.runtime) == "taken"
+    bench.clock.advance(60)
+    assert handle(last_attempt, bench.runtime) == "done"
+    assert only_photo(bench).attempts == 3
+
+
+def test_a_lane_that_hangs_does_not_keep_a_last_attempt_waiting(bench, picture, last_attempt):
+    runtime = bench.runtime
+    runtime.company = Company(patience_s=SOON_S)
+    hanging_leases = Leases(runtime.ledger, lease_s=0.3, longest_s=0)
+    usual, runtime.leases = runtime.leases, hanging_leases
+    restore, hangs, may_end = bench.engine.restore, Event(), Event()
+
+    def hang(*args, **more):
+        if not hangs.is_set():
+            hangs.set()
+            may_end.wait(3 * SOON_S)
+        return restore(*args, **more)
+
+    bench.engine.restore = hang
+    hanging = Lane(message(bench.submit({"b.png": picture})["b.png"]), runtime)
+    assert hangs.wait(SOON_S)
+    runtime.leases = usual
+    assert handle(last_attempt, runtime) == "done"
+    may_end.set()
+    assert hanging.word() == "lost"
+
+
+def test_a_lane_that_waits_sends_its_message_back_when_the_worker_ends(bench, picture, monkeypatch):
+    ids = bench.submit({"a.png": picture})
+    with bench.runtime.company.join_alone():
+        lane = Lane(message(ids["a.png"]), bench.runtime)
+        assert lane.says_nothing()
+        monkeypatch.setattr(state, "should_stop", 0)
+        assert lane.word() == "sent back"
+    assert only_photo(bench).attempts == 0
