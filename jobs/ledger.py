@@ -101,8 +101,6 @@ class Ledger(JobControl, Publishing):
             "lease_until": now + lease_s,
             "published_at": None,
         }
-        mine = and_(this, stands(PhotoState.CLAIMED), PhotoRow.claim_token == token)
-        again = update(PhotoRow).where(mine).values(lease_until=now + lease_s)
         with self._change(lasting=False) as change:
             rows = change.move(
                 PhotoState.PUBLISHED,
@@ -117,7 +115,10 @@ class Ledger(JobControl, Publishing):
                 where=and_(may_begin, PhotoRow.not_before <= now),
                 values=taken,
             )
-            rows = rows or change.connection.execute(again.returning(*TOLD)).all()
+            if not rows:  # unless it is this claim's already
+                mine = and_(this, stands(PhotoState.CLAIMED), PhotoRow.claim_token == token)
+                again = update(PhotoRow).where(mine).values(lease_until=now + lease_s)
+                rows = change.connection.execute(again.returning(*TOLD)).all()
             if not rows:
                 self._requeue(change, PhotoState.PUBLISHED, this, by="claim")
                 return None
