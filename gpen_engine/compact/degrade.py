@@ -114,6 +114,7 @@ noise 0 to 15, JPEG 60 to 100)."""
 
 _CLEAN_SHARE = 0.05
 _MILD_SHARE = 0.2
+_SMALL_SHARE = 0.3
 _WHOLE_SHARE = 0.6
 """Of the faces blurred by motion, those that aren't reduced, and those not blurred otherwise."""
 
@@ -122,6 +123,8 @@ def draw(rng: np.random.Generator) -> Degradation:
     """Draw a training degradation, from almost none to an eightfold reduction."""
     if rng.random() < _CLEAN_SHARE:
         return Degradation()
+    if rng.random() < _SMALL_SHARE:
+        return _small_face(rng)
     # Many faces of a good scan are merely small: a network that never saw them would smooth them
     # all.
     mild = rng.random() < _MILD_SHARE
@@ -147,6 +150,16 @@ def draw(rng: np.random.Generator) -> Degradation:
     if rng.random() < 0.2:
         damage = replace(damage, scratches=int(rng.integers(1, 7)), reduce=min(damage.reduce, 2.0))
     return damage
+
+
+def _small_face(rng: np.random.Generator) -> Degradation:
+    """Draw what a group picture makes of a face: 50 to 85 px, a little noise, a JPEG."""
+    return Degradation(
+        blur=float(rng.uniform(1.5, 3.5)),
+        reduce=float(rng.uniform(3.0, 5.0)),
+        noise=float(rng.uniform(3.0, 12.0)),
+        jpeg=int(rng.integers(65, 96)),
+    )
 
 
 def _motion_kernel(length_px: float, angle_deg: float) -> NDArray[np.float32]:

@@ -12,12 +12,16 @@ from gpen_engine.compact.identity import FaceNet
 
 _C1, _C2 = 0.02**2, 0.06**2
 """The constants of SSIM for samples from -1 to 1."""
-_WINDOW = 16
+_WINDOW = 64
 _ENOUGH = 0.82
 """Of the true face's gradients (RMS): two thirds of their energy."""
 _USUAL_DISTANCE, _LEAST_DISTANCE = 0.45, 0.2
 """Of the descriptors of a damaged face and the true one."""
-_NEARLY_ALL = 0.9
+_NEARLY_ALL = 0.85
+_HARDLY_NEARER = 4.0
+"""How often a share beyond it counts again."""
+_LUMA = (0.299, 0.587, 0.114)
+_SPOT = 4
 _FLAT = 1e-3
 """Added to the mean square of a window's differences: the root has a slope in flat windows too."""
 
@@ -33,8 +37,20 @@ def pixel_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return loss
 
 
+def colour_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """L1 of what isn't luma, of pixels and of the means of spots of 4 by 4."""
+    difference = (output - target) * valid
+    colour = difference - _luma(difference)
+    return colour.abs().mean() + F.avg_pool2d(colour, _SPOT).abs().mean()
+
+
+def _luma(picture: Tensor) -> Tensor:
+    weights = picture.new_tensor(_LUMA).view(1, 3, 1, 1)
+    return (picture * weights).sum(dim=1, keepdim=True)
+
+
 def structure_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """How far the mean SSIM (Wang et al. 2004) of windows of 7 pixels, three apart, is from 1."""
+    """How far the mean SSIM (Wang et al. 2004) of windows of 5 pixels, two apart, is from 1."""
     shown, true = output * valid, target * valid
     mean, true_mean = _means(shown), _means(true)
     variance = _means(shown.square()) - mean.square()
@@ -46,11 +62,11 @@ def structure_loss(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def _means(picture: Tensor) -> Tensor:
-    return F.avg_pool2d(picture, 7, stride=3)
+    return F.avg_pool2d(picture, 5, stride=2)
 
 
 def sharpness_loss(output: Tensor, target: Tensor, valid: Tensor, resolved: Tensor) -> Tensor:
-    """By how much the gradients in each window of 16 pixels are weaker than they should be (RMS).
+    """By how much luma's gradients in windows of 64 pixels are weaker than they should be (RMS).
 
     The loss of pixels alone is smallest for a picture that is too smooth: where the network is in
     doubt it draws the mean of what could be. This part doesn't ask where an edge is, only that
@@ -62,9 +78,9 @@ def sharpness_loss(output: Tensor, target: Tensor, valid: Tensor, resolved: Tens
 
 
 def _strength(picture: Tensor, valid: Tensor) -> Tensor:
-    across, down = _gradients(picture * valid)
+    across, down = _gradients(_luma(picture * valid))
     power = across[..., :-1, :].square() + down[..., :, :-1].square()
-    windows = F.avg_pool2d(power.mean(dim=1, keepdim=True), _WINDOW, ceil_mode=True)
+    windows = F.avg_pool2d(power, _WINDOW, ceil_mode=True)
     return (windows + _FLAT**2).sqrt()
 
 
@@ -78,7 +94,7 @@ class IdentityLoss:
     """How far the restored face is from the true one for a face recognition network.
 
     The distance of the descriptors in shares of the damaged face's own, so that a face that is
-    still easy to know counts as much as one that is beyond knowing, and three times as much where
+    still easy to know counts as much as one that is beyond knowing, and five times as much where
     the restored face is hardly nearer than the damaged one; plus the mean distance of the maps at
     every depth relative to the size of the true one's (a feature loss in the manner of Johnson et
     al. 2016, with a network that looks at faces).
@@ -99,7 +115,8 @@ class IdentityLoss:
         *own_maps, own = self._net.features(seen(output))
         distance = (own.float() - truth.float()).norm(dim=1)
         share = distance / given.clamp_min(_LEAST_DISTANCE)
-        loss: Tensor = _USUAL_DISTANCE * (share + 2 * F.relu(share - _NEARLY_ALL)).mean()
+        tail = F.relu(share - _NEARLY_ALL)
+        loss: Tensor = _USUAL_DISTANCE * (share + _HARDLY_NEARER * tail).mean()
         for have, want in zip(own_maps, maps, strict=True):
             loss = loss + (have - want).abs().float().mean() / want.float().abs().mean() / len(maps)
         return loss

@@ -22,6 +22,7 @@ from gpen_engine.compact.data import TrainingFaces, load_crops
 from gpen_engine.compact.identity import load_face_net
 from gpen_engine.compact.losses import (
     IdentityLoss,
+    colour_loss,
     pixel_loss,
     sharpness_loss,
     structure_loss,
@@ -46,6 +47,8 @@ class Plan:
         warmup: steps over which the rate rises.
         decay_from: the share of the run after which the rate falls.
         ema: how much of the average stays at each step.
+        pixel_weight: of the loss that asks for the truth's pixels.
+        colour_weight: of the loss that asks for the truth's colours.
         structure_weight: of the loss that asks for the truth's structure (SSIM).
         sharpness_weight: of the loss that asks for as strong gradients as the truth has.
         identity_from: the step from which the recognition network takes part; None for never.
@@ -63,6 +66,8 @@ class Plan:
     warmup: int = 30
     decay_from: float = 0.55
     ema: float = 0.998
+    pixel_weight: float = 1.0
+    colour_weight: float = 0.0
     structure_weight: float = 0.0
     sharpness_weight: float = 0.3
     identity_from: int | None = None
@@ -192,7 +197,9 @@ class Trainer:
         self, output: Tensor, damaged: Tensor, target: Tensor, valid: Tensor, resolved: Tensor
     ) -> Tensor:
         plan = self.plan
-        loss = pixel_loss(output, target, valid)
+        loss = plan.pixel_weight * pixel_loss(output, target, valid)
+        if plan.colour_weight:
+            loss = loss + plan.colour_weight * colour_loss(output, target, valid)
         if plan.structure_weight:
             loss = loss + plan.structure_weight * structure_loss(output, target, valid)
         loss = loss + plan.sharpness_weight * sharpness_loss(output, target, valid, resolved)
@@ -230,6 +237,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=plan.size, help="side of a face in pixels")
     parser.add_argument("--steps", type=int, default=plan.steps)
     parser.add_argument("--batch", type=int, default=plan.batch)
+    parser.add_argument("--pixel-weight", type=float, default=plan.pixel_weight)
+    parser.add_argument("--colour-weight", type=float, default=plan.colour_weight)
     parser.add_argument("--structure-weight", type=float, default=plan.structure_weight)
     parser.add_argument("--sharpness-weight", type=float, default=plan.sharpness_weight)
     parser.add_argument("--identity-from", type=int, help="step from which identity counts")

@@ -115,6 +115,15 @@ def test_the_drawn_damage_depends_on_the_seed_alone():
     assert drawn(1) != drawn(2)
 
 
+def test_almost_a_third_of_the_drawn_damage_is_that_of_small_faces():
+    rng = np.random.default_rng(1)
+    drawn = [draw(rng) for _ in range(1000)]
+    small = [d for d in drawn if d.blur >= 1.5 and 3 <= d.reduce <= 5 and d.noise >= 3 and d.jpeg]
+
+    assert 0.28 < len(small) / len(drawn) < 0.4
+    assert all(kind.resolved for kind in small)
+
+
 def test_every_drawn_damage_can_be_applied():
     rng = np.random.default_rng(8)
     face = portrait(32, 1)

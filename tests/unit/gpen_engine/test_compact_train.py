@@ -14,6 +14,7 @@ from gpen_engine.compact.export import export
 from gpen_engine.compact.identity import FaceNet
 from gpen_engine.compact.losses import (
     IdentityLoss,
+    colour_loss,
     pixel_loss,
     sharpness_loss,
     structure_loss,
@@ -52,11 +53,16 @@ def test_the_losses_ignore_pixels_that_the_photograph_does_not_have():
     valid[:, :, :, 16:] = 0
     output[..., 16:] = 5.0
     everywhere = torch.ones_like(valid)
+    smooth = target.clone()
+    smooth[..., 16:] = 0.5
 
     assert pixel_loss(output, target, valid) == 0
     assert sharpness_loss(output, target, valid, ALL) == 0
+    assert colour_loss(output, target, valid) == 0
     assert pixel_loss(output, target, everywhere) > 1
-    assert sharpness_loss(output, target, everywhere, ALL) > 0
+    assert colour_loss(output, target, everywhere) > 0
+    assert sharpness_loss(smooth, target, valid, ALL) == 0
+    assert sharpness_loss(smooth, target, everywhere, ALL) > 0
 
 
 def test_the_loss_of_pixels_counts_edges_besides_levels():
@@ -85,6 +91,27 @@ def test_a_smooth_face_isn_t_sharp_enough_and_another_sharp_one_is():
     assert sharpness_loss(smooth, truth, valid, torch.zeros(1)) == 0
     assert sharpness_loss(other, truth, valid, ONE) == 0
     assert sharpness_loss(0.9 * truth, truth, valid, ONE) == 0
+
+
+def test_coloured_noise_of_even_brightness_is_no_sharpness():
+    torch.manual_seed(1)
+    valid = torch.ones(1, 1, 64, 64)
+    truth = torch.rand(1, 3, 64, 64)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    coloured = truth - (truth * luma).sum(1, keepdim=True)
+
+    missing = sharpness_loss(torch.zeros_like(truth), truth, valid, ONE)
+
+    assert sharpness_loss(coloured, truth, valid, ONE) == pytest.approx(float(missing), rel=1e-4)
+
+
+def test_a_tint_costs_colour_and_a_lighter_face_none():
+    face, valid = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    blue = face.clone()
+    blue[:, 2, :8, :8] += 0.4
+
+    assert colour_loss(face + 0.4, face, valid) < 1e-6
+    assert colour_loss(blue, face, valid) > 0.01
 
 
 def test_a_flat_face_can_still_learn_to_be_sharp():
@@ -292,10 +319,14 @@ def test_structure_is_what_correlates_with_the_truth():
 
 def test_structure_agrees_with_scikit_image():
     torch.manual_seed(1)
-    truth = torch.rand(1, 1, 64, 64) * 2 - 1
+    truth = torch.rand(1, 1, 256, 256) * 2 - 1
     noisy = (truth + 0.3 * torch.randn_like(truth)).clamp(-1, 1)
-    ours = 1 - float(structure_loss(noisy, truth, torch.ones(1, 1, 64, 64)))
+    ours = 1 - float(structure_loss(noisy, truth, torch.ones(1, 1, 256, 256)))
     theirs = structural_similarity(
-        noisy[0, 0].numpy(), truth[0, 0].numpy(), data_range=2.0, use_sample_covariance=False
+        noisy[0, 0].numpy(),
+        truth[0, 0].numpy(),
+        win_size=5,
+        data_range=2.0,
+        use_sample_covariance=False,
     )
     assert ours == pytest.approx(theirs, abs=0.01)
