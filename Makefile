@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Small pictures and several processes: more threads would only wait for each other.
 TEST_THREADS := OMP_NUM_THREADS=1
+# Two processes, a file of tests whole in one, for half of the time is waiting.  The long files come
+# first.  The faults have the machine to themselves: what they may cost is counted.
+TEST_SPREAD := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FACES ?= ../shared/faces_train
 
 .PHONY: demo test check services format evaluate bench chaos clean
@@ -17,7 +20,8 @@ demo: $(STAMP)
 	$(BIN)/python -m demo
 
 test: $(STAMP)
-	$(TEST_THREADS) $(BIN)/python -m pytest
+	$(TEST_THREADS) $(BIN)/python -m pytest $(TEST_SPREAD) --ignore tests/faults
+	$(TEST_THREADS) $(BIN)/python -m pytest tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff check .

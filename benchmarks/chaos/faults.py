@@ -58,11 +58,12 @@ _COSTS_ITS_WORKER = {
 _COSTS_ALL_WORKERS = {
     Kind.KILL_DATABASE: (ClaimLost.__name__,),
     Kind.STALL_DATABASE: (ClaimLost.__name__,),
-    Kind.KILL_STORE: (StoreUnavailable.__name__,),
+    Kind.KILL_STORE: 2 * (StoreUnavailable.__name__,),
     Kind.STALL_STORE: (StoreUnavailable.__name__,),
     Kind.FILL_DISK: (StoreFull.__name__, StoreUnavailable.__name__, GIVEN_BACK),
 }
-"""What ends the calls of the engine that are in hand; those of other kinds come to their end."""
+"""What ends the calls of the engine that are in hand; those of other kinds come to their end. A killed
+store may take longer to start again than a photo to be tried again."""
 _LONGEST_S = 2.5
 _STEPS_S = (-3600.0, 3600.0, 86_400.0)
 _FILL_BYTES = 1 << 16
@@ -84,8 +85,9 @@ class Fault:
         return f"{self.kind}{where} {length}"
 
     def may_cost(self, workers: int) -> Counter[str]:
-        """Return how many calls of the engine it may cost, by what ends them: one for each lane."""
-        costs = Counter(dict.fromkeys(_COSTS_ALL_WORKERS.get(self.kind, ()), LANES * workers))
+        """Return how many calls of the engine it may cost, by what ends them, lane by lane."""
+        causes = Counter(_COSTS_ALL_WORKERS.get(self.kind, ()))
+        costs = Counter({cause: LANES * workers * times for cause, times in causes.items()})
         if self.kind in _COSTS_ITS_WORKER:
             costs[_COSTS_ITS_WORKER[self.kind]] = LANES
         return costs

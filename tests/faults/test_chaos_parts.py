@@ -237,14 +237,14 @@ COSTS = {
     Kind.CUT_WORKER: {"ClaimLost": 2},
     Kind.KILL_DATABASE: {"ClaimLost": 6},
     Kind.STALL_DATABASE: {"ClaimLost": 6},
-    Kind.KILL_STORE: {"StoreUnavailable": 6},
+    Kind.KILL_STORE: {"StoreUnavailable": 12},
     Kind.STALL_STORE: {"StoreUnavailable": 6},
     Kind.FILL_DISK: {"StoreFull": 6, "StoreUnavailable": 6, "given back at the worker's end": 6},
 }
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_fault_may_cost_a_call_of_the_engine_for_each_lane_it_meets_and_no_more(kind):
+def test_a_fault_may_cost_each_lane_it_meets_so_many_calls_of_the_engine_and_no_more(kind):
     allowed = COSTS.get(kind, {})
     assert a_report(a_fault(kind), wasted=allowed).passed
     causes = {cause for costs in COSTS.values() for cause in costs} | {"nothing that a log tells"}
