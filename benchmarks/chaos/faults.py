@@ -62,8 +62,8 @@ _COSTS_ALL_WORKERS = {
     Kind.STALL_STORE: (StoreUnavailable.__name__,),
     Kind.FILL_DISK: (StoreFull.__name__, StoreUnavailable.__name__, GIVEN_BACK),
 }
-"""What ends the calls of the engine that are in hand; those of other kinds come to their end. A killed
-store may take longer to start again than a photo to be tried again."""
+"""What ends the calls of the engine that are in hand; those of other kinds come to their end. A
+killed store may take longer to start again than a photo to be tried again."""
 _LONGEST_S = 2.5
 _STEPS_S = (-3600.0, 3600.0, 86_400.0)
 _FILL_BYTES = 1 << 16
