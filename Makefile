@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Small pictures and several processes: more threads would only wait for each other.
 TEST_THREADS := OMP_NUM_THREADS=1
-# Two processes, a file of tests whole in one, for half of the time is waiting.  The long files come
-# first.  The faults have the machine to themselves: what they may cost is counted.
+# Two processes, a file of tests whole in one, for half of the time is waiting; folder by folder, for
+# the last are the short ones.  The faults have the machine to themselves: what they may cost is counted.
 TEST_SPREAD := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FACES ?= ../shared/faces_train
 

@@ -2,6 +2,10 @@
 
 In: the scores of all faces, and what the checkpoint costs. Out: a list of `Criterion`, each with
 its value and its bound.
+
+Likeness (identity distance, faces moved away) and gradient energy are judged under the headline
+damage alone, the 4x mix, on which they are asked for. Heavier damage takes away what would tell
+how sharp the face was and whose it is: there they are reported, not judged.
 """
 
 import operator

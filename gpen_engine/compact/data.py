@@ -4,11 +4,20 @@ In: a folder with `MANIFEST.csv` and JPEG crops, each aligned to GPEN's five-poi
 stored 1.25 times wider than the network's view. Out: `(input, target, valid, resolved)` tensors.
 The split is by person, decided by a hash of the person's name, so that it is the same on every
 machine and no person is on both sides.
+
+The manifest has a row for each crop. It needs three columns; `origins` reads two more:
+
+    file            its path below the folder, COLLECTION/NAME, as in london/n_001.jpg
+    inner_px        side of the network's view, which is the middle of the stored crop
+    photo_corners   the photograph's corners in crop pixels, x0 y0 x1 y1 x2 y2 x3 y3: outside them
+                    the crop was mirrored
+    source_file     optional: the file as it was published
+    licence         optional: its licence and author
 """
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +32,14 @@ from torch.utils.data import IterableDataset
 from gpen_engine.compact.degrade import draw
 
 Split = Literal["train", "validation"]
-_VALIDATION_PERCENT = 6
+_COLUMNS = ("file", "inner_px", "photo_corners")
+_VALIDATION_BUCKETS = 6
+"""Of 100, into which the 256 values of a byte fall unevenly: 18 values, 7 % of the people. Another
+split would score the shipped network on people it was trained on."""
+
+
+class ManifestError(ValueError):
+    """The manifest isn't as this module describes it, or has no crops of the part asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +60,52 @@ class Crop:
 
 
 def load_crops(root: Path, split: Split) -> list[Crop]:
-    """Read the manifest and return one side of the split, in the manifest's order."""
-    crops = []
-    with (root / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if _side(row["file"]) != split:
-                continue
-            corners = np.array(row["photo_corners"].split(), np.float32).reshape(4, 2)
-            source = row["file"].split("/", 1)[0]
-            crops.append(Crop(root / row["file"], source, int(row["inner_px"]), corners))
+    """Read the manifest and return one side of the split, in the manifest's order.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        ManifestError: it isn't as described above, or has no crops of this side.
+    """
+    manifest = root / "MANIFEST.csv"
+    if not manifest.is_file():
+        raise FileNotFoundError(
+            f"there is no {manifest}: the folder has to hold MANIFEST.csv and aligned crops, "
+            f"as {__name__} describes them"
+        )
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file, restval="")
+        try:
+            _check_columns(rows.fieldnames or ())
+            crops = [_crop(root, row) for row in rows if _side(row["file"]) == split]
+        except (ValueError, csv.Error) as error:
+            raise ManifestError(f"{manifest}, line {rows.line_num}: {error}") from error
+    if not crops:
+        raise ManifestError(f"{manifest} has no crops of the {split} part")
     return crops
 
 
+def _check_columns(found: Sequence[str]) -> None:
+    missing = [name for name in _COLUMNS if name not in found]
+    if missing:
+        raise ValueError(f"there is no column {', '.join(missing)}")
+
+
+def _crop(root: Path, row: dict[str, str]) -> Crop:
+    file, inner_px = row["file"], int(row["inner_px"])
+    corners = np.array(row["photo_corners"].split(), np.float32)
+    if inner_px < 1 or corners.size != 8 or not np.isfinite(corners).all():
+        raise ValueError(f"{file} needs an inner_px above 0 and eight numbers in photo_corners")
+    return Crop(root / file, file.split("/", 1)[0], inner_px, corners.reshape(4, 2))
+
+
 def _side(file: str) -> Split:
-    source, name = file.split("/", 1)
+    source, slash, name = file.partition("/")
+    if not slash:
+        raise ValueError(f"expected COLLECTION/NAME as the file, found {file!r}")
     # The London set has two portraits of each person: n_012.jpg (neutral) and s_012.jpg (smiling).
-    person = name.split("_", 1)[1] if source == "london" else name
+    person = name.split("_", 1)[-1] if source == "london" else name
     bucket = hashlib.sha256(f"{source}/{person}".encode()).digest()[0] % 100
-    return "validation" if bucket < _VALIDATION_PERCENT else "train"
+    return "validation" if bucket < _VALIDATION_BUCKETS else "train"
 
 
 def cut(

@@ -114,7 +114,7 @@ noise 0 to 15, JPEG 60 to 100)."""
 
 _CLEAN_SHARE = 0.05
 _MILD_SHARE = 0.2
-_SMALL_SHARE = 0.3
+_SMALL_SHARE = 0.5
 _WHOLE_SHARE = 0.6
 """Of the faces blurred by motion, those that aren't reduced, and those not blurred otherwise."""
 
@@ -153,7 +153,7 @@ def draw(rng: np.random.Generator) -> Degradation:
 
 
 def _small_face(rng: np.random.Generator) -> Degradation:
-    """Draw what a group picture makes of a face: 50 to 85 px, a little noise, a JPEG."""
+    """Draw around the headline of `FIXED`: faces of 50 to 85 px, which is what it stands for."""
     return Degradation(
         blur=float(rng.uniform(1.5, 3.5)),
         reduce=float(rng.uniform(3.0, 5.0)),

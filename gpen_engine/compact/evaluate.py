@@ -2,7 +2,8 @@
 
 In: the validation part of the crops and a checkpoint. Out: a table of what it makes of them under
 the fixed damages, by source and by group, and whether it reaches what is asked for; as JSON and as
-sheets of faces on request. Exit code 0 when every criterion holds, 1 otherwise.
+sheets of faces on request. Exit code 0 when every criterion holds, 1 when one doesn't, 2 when
+nothing can be measured.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 
 from gpen_engine.checkpoint import LoadedGenerator, load_generator
 from gpen_engine.compact.criteria import Cost, Criterion, Verdict, by_damage, judge
-from gpen_engine.compact.data import Crop, load_crops
+from gpen_engine.compact.data import Crop, ManifestError, load_crops
 from gpen_engine.compact.identity import load_face_net
 from gpen_engine.compact.origins import Origin, read_origins
 from gpen_engine.compact.scores import (
@@ -33,6 +34,7 @@ from gpen_engine.compact.scores import (
     measure_clean,
 )
 from gpen_engine.compact.sheets import write_sheets
+from gpen_engine.errors import CheckpointError
 from gpen_engine.inference import PreparedGenerator
 from gpen_engine.model import GpenGenerator
 from gpen_engine.precision import choose
@@ -175,8 +177,9 @@ def _line(kind: str, name: str, row: Row) -> str:
 
     return (
         f"  {kind:<7}{name:<25}{row.faces:>4} faces  PSNR {change('psnr', '.2f')} dB  "
-        f"SSIM {change('ssim', '.3f')}  identity {change('distance', '.3f')}  "
-        f"better {row.better:.0%}"
+        f"SSIM {change('ssim', '.3f')}  gradient energy {change('sharpness', '.2f')}  "
+        f"identity {change('distance', '.3f')}  PSNR rose {row.better:.0%}  "
+        f"moved away {_figure(row.farther, '.0%')}"
     )
 
 
@@ -231,6 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw faces there")
     asked = parser.parse_args(arguments)
+    try:
+        return _run(asked)
+    except (OSError, ManifestError, CheckpointError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - as argparse says what is wrong
+        return 2
+
+
+def _run(asked: argparse.Namespace) -> int:
     try:
         describe, absent = load_face_net(), ""
     except FileNotFoundError as error:

@@ -1,31 +1,59 @@
-"""Turn a run into the file that ships: `python -m gpen_engine.compact.export FILE LAST...`.
+"""Turn a run into the file that ships: `python -m gpen_engine.compact.export FILE MEAN...`.
 
-In: a run's checkpoint, or several of one run. Out: the mean of their averaged weights as float16
-safetensors, the blur kernels included. The mean of an early and a late checkpoint is often better
-than either (Wortsman et al. 2022, "Model soups"); `docs/compact` has what it gave here.
+In: a run's checkpoint, `mean-NNNNN.pt` or `last.pt`, or several of one run. Out: the mean of their
+averaged weights as float16 safetensors, the blur kernels included. The mean of an early and a late
+checkpoint is often better than either (Wortsman et al. 2022, "Model soups"); `docs/compact` has
+what it gave here.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from gpen_engine.checkpoint import load_generator
+from gpen_engine.checkpoint import load_generator, read_tensors
 
 
 def export(checkpoints: Sequence[Path], target: Path) -> str:
-    """Write `target` and return its sha256; the written file has loaded."""
-    states = [torch.load(each, map_location="cpu", weights_only=True) for each in checkpoints]
+    """Write `target` and return its sha256; the written file has loaded.
+
+    Raises:
+        CheckpointCorrupt: a checkpoint can't be read, or `target` isn't named `.safetensors`.
+        CheckpointUnknown: the averaged weights aren't those of a GPEN generator.
+        CheckpointMismatch: some of its weights are missing or misshapen.
+        ValueError: a checkpoint has no averaged weights, or float16 can't hold one of them.
+    """
+    states = [_read(each) for each in checkpoints]
     tensors = {
         name: torch.stack([state["g_ema"][name] for state in states]).mean(dim=0).half()
         for name in states[0]["g_ema"]
     }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} isn't finite in float16: the checkpoints can't be shipped")
     steps = "+".join(str(state["step"]) for state in states)
     metadata = {"name": "gpen-compact", "steps": steps, "licence": "Apache-2.0"}
-    save_file(tensors, target, metadata)
-    return load_generator(target).sha256
+    # The suffix stays at the end: the loader goes by it.
+    partial = target.with_name(f"{target.stem}.part{target.suffix}")
+    try:
+        save_file(tensors, partial, metadata)
+        sha256 = load_generator(partial).sha256
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return sha256
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    state = read_tensors(path)
+    if not isinstance(state, Mapping) or not {"g_ema", "step"} <= state.keys():
+        raise ValueError(
+            f"{path} has no averaged weights and their step: expected a run's mean-*.pt or last.pt"
+        )
+    return state
 
 
 def main() -> None:

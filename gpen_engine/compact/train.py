@@ -1,17 +1,23 @@
 """Train gpen-compact: `python -m gpen_engine.compact.train FACES RUN`.
 
-In: a folder of aligned crops. Out: `RUN/last.pt`, rewritten every few hundred steps, from which
-the same command goes on after an interruption, and `RUN/log.csv`. The network learns in three
-parts: pixels and sharpness first, then identity too, at last against a critic. The weights that
-are kept are an exponential moving average.
+In: a folder of aligned crops. Out: `RUN/last.pt`, from which the same command goes on after an
+interruption; at each scoring a row of `RUN/log.csv` and `RUN/mean-NNNNN.pt`, the averaged weights,
+which `gpen_engine.compact.export` reads; at each start a line of `RUN/plans.jsonl`, the step and
+the plan, for a run may be resumed with other weights of the losses.
+
+What is minimised is a weighted sum: pixels, colours, structure, sharpness, likeness and, on
+request, a critic's verdict. The weights that are kept are an exponential moving average.
 """
 
 import argparse
 import csv
+import json
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +34,7 @@ from gpen_engine.compact.losses import (
     structure_loss,
 )
 from gpen_engine.compact.optimise import Optimiser
-from gpen_engine.compact.scores import HEADLINE, score
+from gpen_engine.compact.scores import score
 from gpen_engine.compact.start import compact_config, start_from_identity
 from gpen_engine.model import GpenGenerator
 
@@ -55,6 +61,8 @@ class Plan:
         identity_weight: of its loss.
         critic_from: the step from which the critic takes part; None for never.
         critic_weight: of its verdict.
+        save_every: steps between two writings of `last.pt`.
+        score_every: steps between two scorings of the averaged weights.
         compiled: True to train through `torch.compile`: half as fast again on a CPU, and wants a
             C++ compiler.
         seed: of the weights, the samples and their damage.
@@ -66,12 +74,12 @@ class Plan:
     warmup: int = 30
     decay_from: float = 0.55
     ema: float = 0.998
-    pixel_weight: float = 1.0
-    colour_weight: float = 0.0
-    structure_weight: float = 0.0
-    sharpness_weight: float = 0.3
-    identity_from: int | None = None
-    identity_weight: float = 0.03
+    pixel_weight: float = 0.5
+    colour_weight: float = 60.0
+    structure_weight: float = 4.0
+    sharpness_weight: float = 7.0
+    identity_from: int | None = 0
+    identity_weight: float = 4.5
     critic_from: int | None = None
     critic_weight: float = 0.01
     save_every: int = 100
@@ -90,6 +98,12 @@ class Trainer:
     """One resumable run in one folder."""
 
     def __init__(self, faces: Path, run: Path, plan: Plan) -> None:
+        """Build everything anew, or as `last.pt` in `run` has it.
+
+        Raises:
+            FileNotFoundError: the plan has identity, and its package isn't installed.
+            ValueError: `run` was begun with faces of another size.
+        """
         torch.manual_seed(plan.seed)
         self.plan = plan
         self.run = run
@@ -117,6 +131,13 @@ class Trainer:
         if not last.exists():
             return
         state = torch.load(last, map_location=self.device, weights_only=True)
+        # The first runs saved no plan.
+        size = state.get("plan", {}).get("size", self.plan.size)
+        if size != self.plan.size:
+            raise ValueError(
+                f"{last} is of faces of {size} px, not {self.plan.size}: "
+                f"resume it with --size {size}, or train in another folder"
+            )
         self.model.load_state_dict(state["g"])
         self.mean = state["g_ema"]
         self.optimiser.load_state_dict(state["g_optim"])
@@ -125,42 +146,51 @@ class Trainer:
         self.step = state["step"]
         _log.info("resumed at step %d", self.step)
 
-    def _save(self) -> None:
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "g": self.model.state_dict(),
             "g_ema": self.mean,
             "g_optim": self.optimiser.state_dict(),
             "d": self.critic.state_dict(),
             "d_optim": self.critic_optimiser.state_dict(),
             "step": self.step,
+            "plan": asdict(self.plan),
         }
-        partial = self.run / "last.pt.part"
+
+    def _write(self, name: str, state: Mapping[str, Any]) -> None:
+        partial = self.run / f"{name}.part"
         torch.save(state, partial)
-        partial.replace(self.run / "last.pt")
+        partial.replace(self.run / name)
 
     def _record(self, loss: float, rate: float) -> None:
         keep = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.mean)
         self.model.eval()
-        (row,) = score(self.model, self.validation_crops, (HEADLINE,))
+        before, after = score(self.model, self.validation_crops)
         self.model.load_state_dict(keep)
         self.model.train()
-        _log.info("step %d loss %.4f %.1f samples/s %s", self.step, loss, rate, row)
+        _log.info("step %d loss %.4f %.1f samples/s %s", self.step, loss, rate, after)
         log = self.run / "log.csv"
         new = not log.exists()
         with log.open("a", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             if new:
                 table.writerow(_COLUMNS)
-            scores = (row.psnr, row.input_psnr, row.ssim, row.input_ssim)
+            scores = (after.psnr, before.psnr, after.ssim, before.ssim)
             table.writerow(
                 [self.step, self.step * self.plan.batch, f"{loss:.4f}", f"{rate:.1f}"]
                 + [f"{value:.4f}" for value in scores]
             )
 
     def fit(self) -> None:
-        """Train to the plan's last step, saving and scoring on the way."""
+        """Train to the plan's last step, saving and scoring on the way.
+
+        Raises:
+            FloatingPointError: the loss or its gradient isn't finite; nothing is saved after it.
+        """
         plan = self.plan
+        with (self.run / "plans.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": self.step, **asdict(plan)}) + "\n")
         # A new seed after each resumption: the stream can't be rewound, and repeating its start
         # would overfit.
         faces = TrainingFaces(self.train_crops, size=plan.size, seed=plan.seed + self.step)
@@ -170,13 +200,14 @@ class Trainer:
         while self.step < plan.steps:
             total += self._train_on(next(loader))
             if self.step % plan.save_every == 0:
-                self._save()
+                self._write("last.pt", self._state())
             if self.step % plan.score_every == 0:
                 done = self.step - first
                 rate = done * plan.batch / (time.monotonic() - since)
+                self._write(f"mean-{self.step:05d}.pt", {"g_ema": self.mean, "step": self.step})
                 self._record(total / done, rate)
                 total, first, since = 0.0, self.step, time.monotonic()
-        self._save()
+        self._write("last.pt", self._state())
 
     def _train_on(self, batch: list[Tensor]) -> float:
         damaged, *truth = (tensor.to(self.device) for tensor in batch)
@@ -185,7 +216,12 @@ class Trainer:
             output = self.network(damaged).float()
             loss = self._loss(output, damaged, *truth)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        if not (loss + norm).isfinite():
+            raise FloatingPointError(
+                f"step {self.step} has a loss of {loss.item():g}, a gradient of {norm.item():g}: "
+                "it isn't saved; resume from last.pt, with smaller weights of the losses"
+            )
         self.optimiser.step(self.plan.factor_at(self.step))
         self.step += 1
         decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
@@ -198,10 +234,8 @@ class Trainer:
     ) -> Tensor:
         plan = self.plan
         loss = plan.pixel_weight * pixel_loss(output, target, valid)
-        if plan.colour_weight:
-            loss = loss + plan.colour_weight * colour_loss(output, target, valid)
-        if plan.structure_weight:
-            loss = loss + plan.structure_weight * structure_loss(output, target, valid)
+        loss = loss + plan.colour_weight * colour_loss(output, target, valid)
+        loss = loss + plan.structure_weight * structure_loss(output, target, valid)
         loss = loss + plan.sharpness_weight * sharpness_loss(output, target, valid, resolved)
         if self.identity is not None and _due(plan.identity_from, self.step):
             loss = loss + plan.identity_weight * self.identity(output, damaged, target, valid)
@@ -233,20 +267,21 @@ def main() -> None:
     plan = Plan()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path, help="folder with MANIFEST.csv and the crops")
-    parser.add_argument("run", type=Path, help="folder for the checkpoint and the log")
-    parser.add_argument("--size", type=int, default=plan.size, help="side of a face in pixels")
-    parser.add_argument("--steps", type=int, default=plan.steps)
-    parser.add_argument("--batch", type=int, default=plan.batch)
-    parser.add_argument("--pixel-weight", type=float, default=plan.pixel_weight)
-    parser.add_argument("--colour-weight", type=float, default=plan.colour_weight)
-    parser.add_argument("--structure-weight", type=float, default=plan.structure_weight)
-    parser.add_argument("--sharpness-weight", type=float, default=plan.sharpness_weight)
-    parser.add_argument("--identity-from", type=int, help="step from which identity counts")
-    parser.add_argument("--identity-weight", type=float, default=plan.identity_weight)
+    parser.add_argument("run", type=Path, help="folder for the checkpoints and the log")
+    for name in ("size", "steps", "batch", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(plan, name))
+    for part in ("pixel", "colour", "structure", "sharpness", "identity", "critic"):
+        weight = getattr(plan, f"{part}_weight")
+        parser.add_argument(f"--{part}-weight", type=float, default=weight)
+    identity = parser.add_mutually_exclusive_group()
+    identity.add_argument(
+        "--identity-from", type=int, default=plan.identity_from, help="step from which it counts"
+    )
+    identity.add_argument(
+        "--no-identity", dest="identity_from", action="store_const", const=None, help="never"
+    )
     parser.add_argument("--critic-from", type=int, help="step from which the critic takes part")
-    parser.add_argument("--critic-weight", type=float, default=plan.critic_weight)
     parser.add_argument("--compiled", action="store_true", help="use torch.compile")
-    parser.add_argument("--seed", type=int, default=plan.seed)
     arguments = vars(parser.parse_args())
     faces, run = arguments.pop("faces"), arguments.pop("run")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

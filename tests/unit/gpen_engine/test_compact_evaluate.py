@@ -1,6 +1,7 @@
 """How a checkpoint is scored, and when it is good enough."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -163,12 +164,12 @@ def test_means_are_over_faces_of_one_damage(crops):
 
 
 def test_the_training_s_scores_are_those_of_the_evaluation(crops):
-    (quick,) = score(Unchanging(), crops, ["motion"])
-    row = average(measure(Unchanging(), crops, ["motion"]))
+    model = Knowing(cut(crops[0], 64)[0])
 
-    assert (quick.degradation, quick.faces, quick.better) == ("motion", 3, 0.0)
-    assert quick.psnr == quick.input_psnr == pytest.approx(row.bicubic.psnr)
-    assert quick.ssim == quick.input_ssim == pytest.approx(row.bicubic.ssim)
+    row = average(measure(model, crops, [HEADLINE]))
+
+    assert score(model, crops) == (row.bicubic, row.restored)
+    assert row.bicubic != row.restored
 
 
 # Groups.
@@ -343,7 +344,10 @@ def test_the_command_says_what_is_missed_and_fails(folder, checkpoint, tmp_path,
     assert any(line.startswith("passed        file: ") for line in lines)
     assert not any("not measured" in line for line in lines)
     assert any(line.startswith("  source sfhq ") and " 2 faces" in line for line in lines)
-    assert any(line.startswith("  theme  hair and beards ") for line in lines)
+    (part,) = (line for line in lines if line.startswith("  theme  hair and beards "))
+    for figure in ("PSNR", "SSIM", "gradient energy", "identity"):
+        assert re.search(rf" {figure} (\d+\.\d+) -> \1 ", part), part
+    assert part.endswith("PSNR rose 0%  moved away 0%")
     told = json.loads(target.read_text())
     assert not told["passed"]
     assert {"verdict": "MISSED", "value": 0.0}.items() <= told["criteria"][0].items()
@@ -370,6 +374,32 @@ def test_without_dlib_s_file_the_command_says_that_identity_was_not_measured(
     (distance,) = (line for line in lines if "identity distance to bicubic's" in line)
     assert distance.startswith("not measured")
     assert "pip install 'gpen-archive[train]'" in lines[-1]
+
+
+@pytest.mark.usefixtures("_made_face_net")
+@pytest.mark.parametrize("bad", ["no folder", "no crops", "no checkpoint", "checkpoint", "crop"])
+def test_what_can_not_be_measured_is_told_in_one_line(folder, checkpoint, tmp_path, capsys, bad):
+    row = f"made/{names('train' if bad == 'no crops' else 'validation', 1)[0]}"
+    faces = write_faces(tmp_path / "faces", {row: ""})
+    absent = tmp_path / "absent"
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(checkpoint.read_bytes()[:1000])
+    if bad == "crop":
+        (faces / row).unlink()
+    given, told = {
+        "no folder": ([absent, checkpoint], "absent/MANIFEST.csv"),
+        "no crops": ([faces, checkpoint], "no crops of the validation part"),
+        "no checkpoint": ([folder, absent], "absent"),
+        "checkpoint": ([folder, torn], "torn.safetensors is damaged"),
+        "crop": ([faces, checkpoint], row),
+    }[bad]
+
+    code = command.main([str(path) for path in given])
+
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert (code, out) == (2, "")
+    assert told in line
 
 
 @pytest.mark.usefixtures("_made_face_net")

@@ -1,6 +1,8 @@
 """How gpen-compact learns: what the losses ask for, a step of the optimiser, a resumable run."""
 
+import copy
 import csv
+import json
 import re
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from gpen_engine.checkpoint import hash_file, load_generator
+from gpen_engine.compact import losses, train
 from gpen_engine.compact.critic import Critic, critic_loss, deception_loss
 from gpen_engine.compact.export import export
 from gpen_engine.compact.identity import FaceNet
@@ -22,6 +25,7 @@ from gpen_engine.compact.losses import (
 from gpen_engine.compact.optimise import Optimiser
 from gpen_engine.compact.start import compact_config, start_from_identity
 from gpen_engine.compact.train import Plan, Trainer
+from gpen_engine.errors import CheckpointMismatch
 from gpen_engine.model import GpenConfig, GpenGenerator
 from tests.unit.gpen_engine.portraits import names, write_faces
 
@@ -59,8 +63,10 @@ def test_the_losses_ignore_pixels_that_the_photograph_does_not_have():
     assert pixel_loss(output, target, valid) == 0
     assert sharpness_loss(output, target, valid, ALL) == 0
     assert colour_loss(output, target, valid) == 0
+    assert structure_loss(output, target, valid) < 1e-5
     assert pixel_loss(output, target, everywhere) > 1
     assert colour_loss(output, target, everywhere) > 0
+    assert structure_loss(output, target, everywhere) > 0.1
     assert sharpness_loss(smooth, target, valid, ALL) == 0
     assert sharpness_loss(smooth, target, everywhere, ALL) > 0
 
@@ -93,6 +99,19 @@ def test_a_smooth_face_isn_t_sharp_enough_and_another_sharp_one_is():
     assert sharpness_loss(0.9 * truth, truth, valid, ONE) == 0
 
 
+def test_a_half_that_is_too_sharp_makes_up_for_no_soft_one():
+    torch.manual_seed(1)
+    valid = torch.ones(1, 1, 128, 128)
+    truth = torch.rand(1, 3, 128, 128) * 2 - 1
+    soft = 0.2 * truth
+    mixed = torch.cat([soft[..., :64], 2 * truth[..., 64:]], dim=3)
+
+    everywhere = float(sharpness_loss(soft, truth, valid, ONE))
+
+    # Not quite a half: the edge between the halves is sharp.
+    assert float(sharpness_loss(mixed, truth, valid, ONE)) == pytest.approx(everywhere / 2, rel=0.1)
+
+
 def test_coloured_noise_of_even_brightness_is_no_sharpness():
     torch.manual_seed(1)
     valid = torch.ones(1, 1, 64, 64)
@@ -114,11 +133,11 @@ def test_a_tint_costs_colour_and_a_lighter_face_none():
     assert colour_loss(blue, face, valid) > 0.004
 
 
-def test_a_flat_face_can_still_learn_to_be_sharp():
+def test_the_gradient_of_sharpness_is_finite_for_a_flat_face():
     truth = torch.rand(1, 3, 32, 32)
     flat = torch.full_like(truth, 0.5, requires_grad=True)
 
-    (sharpness_loss(flat, truth, torch.ones(1, 1, 32, 32), ONE) + 0 * flat.sum()).backward()
+    sharpness_loss(flat, truth, torch.ones(1, 1, 32, 32), ONE).backward()
 
     assert torch.isfinite(flat.grad).all()
 
@@ -154,6 +173,37 @@ def test_the_same_distance_from_an_easier_face_is_worse():
     easy, hard = 0.9 * truth, torch.zeros_like(truth)
 
     assert loss(output, easy, truth, valid) > loss(output, hard, truth, valid)
+
+
+class BrightnessNet:
+    """A recognition network without maps, whose descriptor of a grey face is its level."""
+
+    def __call__(self, faces):
+        return faces[:, :1, 0, 0]
+
+    def features(self, faces):
+        return (self(faces),)
+
+
+def _likeness(output, damaged):
+    """Return the loss of a grey face whose true level is 0."""
+    output, damaged = (torch.full((1, 3, 8, 8), level) for level in (output, damaged))
+    truth, valid = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    return float(IdentityLoss(BrightnessNet())(output, damaged, truth, valid))
+
+
+def test_what_is_hardly_nearer_than_the_damaged_face_counts_again(monkeypatch):
+    monkeypatch.setattr(losses, "_NEARLY_ALL", 0.8)
+    monkeypatch.setattr(losses, "_HARDLY_NEARER", 5.0)
+
+    assert _likeness(0.5, 1.0) == pytest.approx(0.45 * 0.5)
+    assert _likeness(0.8, 1.0) == pytest.approx(0.45 * 0.8)
+    assert _likeness(1.0, 1.0) == pytest.approx(0.45 * (1.0 + 5 * 0.2))
+
+
+def test_a_face_that_the_damage_left_alone_is_compared_with_the_least_distance():
+    assert _likeness(0.1, 0.0) == pytest.approx(0.45 * 0.1 / 0.2)
+    assert _likeness(0.0, 0.0) == 0
 
 
 def test_identity_asks_for_no_colour():
@@ -245,23 +295,43 @@ def faces(tmp_path_factory):
     return write_faces(tmp_path_factory.mktemp("faces"), {f"made/{name}": "" for name in files})
 
 
+PLAN = Plan(size=32, steps=2, batch=1, identity_from=None, critic_from=1, score_every=2)
+
+
 @pytest.fixture(scope="module")
 def run(faces, tmp_path_factory):
-    """A run interrupted after two steps, and taken up again for one more, the critic's first."""
+    """A run interrupted after two steps, the critic's first included, and resumed for one more."""
     folder = tmp_path_factory.mktemp("run")
-    plan = Plan(size=32, steps=2, batch=1, save_every=100, score_every=2)
-    Trainer(faces, folder, plan).fit()
+    Trainer(faces, folder, PLAN).fit()
     halfway = torch.load(folder / "last.pt", weights_only=True)
-    second = Trainer(faces, folder, replace(plan, steps=3, critic_from=2))
-    taken_up = second.step
+    second = Trainer(faces, folder, replace(PLAN, steps=3, sharpness_weight=2.0))
+    taken_up = copy.deepcopy(second._state())
     second.fit()
     return folder, halfway, taken_up, second
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(run):
-    folder, halfway, taken_up, second = run
+def _assert_same(one, other):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), list(other.values())
+    if isinstance(one, list):
+        for pair in zip(one, other, strict=True):
+            _assert_same(*pair)
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
-    assert (halfway["step"], taken_up, second.step) == (2, 2, 3)
+
+@pytest.mark.parametrize("part", ["g", "g_ema", "g_optim", "d", "d_optim", "step"])
+def test_an_interrupted_run_takes_up_all_that_it_saved(run, part):
+    _, halfway, taken_up, _ = run
+
+    _assert_same(taken_up[part], halfway[part])
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(run):
+    folder, halfway, _, second = run
+
+    assert (halfway["step"], second.step) == (2, 3)
     assert torch.load(folder / "last.pt", weights_only=True)["step"] == 3
     moments = second.optimiser.adam.state_dict()["state"]
     assert {int(moment["step"]) for moment in moments.values()} == {3}
@@ -277,12 +347,127 @@ def test_training_changes_the_weights_and_their_mean_follows(run):
     assert torch.equal(second.mean[key], after["g_ema"][key])
 
 
+def test_the_mean_keeps_four_thirteenths_at_the_third_step(run):
+    folder, halfway, *_ = run
+    after = torch.load(folder / "last.pt", weights_only=True)
+
+    for key, value in after["g_ema"].items():
+        expected = (4 * halfway["g_ema"][key] + 9 * after["g"][key]) / 13
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_critic_learns_from_its_first_step_on(run):
     folder, halfway, *_ = run
     after = torch.load(folder / "last.pt", weights_only=True)
 
-    assert halfway["d_optim"]["state"] == {}
+    for state, steps in ((halfway, 1), (after, 2)):
+        assert {int(each["step"]) for each in state["d_optim"]["state"].values()} == {steps}
     assert any(not torch.equal(halfway["d"][key], value) for key, value in after["d"].items())
+
+
+def test_a_resumption_with_other_weights_leaves_a_trace(run):
+    folder, *_ = run
+    first, second = map(json.loads, (folder / "plans.jsonl").read_text().splitlines())
+
+    assert (first["step"], first["sharpness_weight"]) == (0, 9.0)
+    assert (second["step"], second["sharpness_weight"]) == (2, 2.0)
+    assert first["identity_from"] is None
+
+
+def test_the_mean_of_each_scoring_is_kept_for_the_export(run, tmp_path):
+    folder, halfway, *_ = run
+    (kept,) = folder.glob("mean-*")
+
+    export([kept], tmp_path / "out.safetensors")
+
+    assert kept.name == "mean-00002.pt"
+    mean = load_generator(tmp_path / "out.safetensors").model.state_dict()
+    for key, value in halfway["g_ema"].items():
+        assert torch.equal(mean[key], value.half().float()), key
+
+
+def test_a_checkpoint_without_a_plan_is_taken_up(run, faces, tmp_path):
+    _, halfway, *_ = run
+    torch.save({key: halfway[key] for key in halfway if key != "plan"}, tmp_path / "last.pt")
+
+    assert Trainer(faces, tmp_path, PLAN).step == 2
+
+
+def test_a_run_is_not_taken_up_in_another_size(run, faces):
+    folder, *_ = run
+
+    with pytest.raises(ValueError, match="faces of 32 px, not 64: resume it with --size 32"):
+        Trainer(faces, folder, replace(PLAN, size=64))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda output, *_: output.sum() * torch.inf, lambda output, *_: (0 * output).sum().sqrt()],
+    ids=["loss", "gradient"],
+)
+def test_what_is_not_finite_stops_the_run_before_it_is_saved(faces, tmp_path, spoil):
+    trainer = Trainer(faces, tmp_path, replace(PLAN, critic_from=None, save_every=1))
+    trainer.plan = replace(trainer.plan, identity_from=1)
+    trainer.identity = spoil
+
+    with pytest.raises(FloatingPointError, match="step 1 has a loss of"):
+        trainer.fit()
+
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 1
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts(faces, tmp_path):
+    trainer = Trainer(faces, tmp_path, PLAN)
+    trainer.plan = Plan(
+        pixel_weight=2.0,
+        colour_weight=3.0,
+        structure_weight=5.0,
+        sharpness_weight=7.0,
+        identity_from=4,
+        identity_weight=11.0,
+        critic_from=4,
+        critic_weight=13.0,
+    )
+    trainer.identity = lambda *seen: sum(each.mean() for each in seen)
+    trainer.step = 4
+    trainer.critic.eval()  # its spectral norms would be other ones at the second look
+    output, damaged, target = torch.rand(3, 2, 3, 64, 64)
+    output, valid, resolved = 0.5 * output, torch.ones(2, 1, 64, 64), torch.tensor([1.0, 0.0])
+    valid[..., :16] = 0
+
+    total = trainer._loss(output, damaged, target, valid, resolved)
+
+    parts = [
+        2 * pixel_loss(output, target, valid),
+        3 * colour_loss(output, target, valid),
+        5 * structure_loss(output, target, valid),
+        7 * sharpness_loss(output, target, valid, resolved),
+        11 * trainer.identity(output, damaged, target, valid),
+        13 * deception_loss(trainer.critic, output * valid + target * (1 - valid)),
+    ]
+    assert all(parts)
+    torch.testing.assert_close(total, sum(parts))
+
+
+@pytest.mark.parametrize(
+    ("flags", "start"), [([], 0), (["--identity-from", "9"], 9), (["--no-identity"], None)], ids=str
+)
+def test_likeness_is_learned_unless_it_is_left_out(monkeypatch, tmp_path, flags, start):
+    plans = []
+
+    class Idle:
+        def __init__(self, faces, run, plan):
+            plans.append(plan)
+
+        def fit(self):
+            pass
+
+    monkeypatch.setattr(train, "Trainer", Idle)
+    monkeypatch.setattr("sys.argv", ["train", "faces", str(tmp_path), *flags])
+
+    train.main()
+
+    assert plans == [Plan(identity_from=start)]
 
 
 def test_the_scores_of_a_run_are_logged(run):
@@ -322,6 +507,34 @@ def test_several_checkpoints_of_a_run_are_exported_as_their_mean(run, tmp_path):
     torch.testing.assert_close(
         mean[key], (late[key] + halfway["g_ema"][key]) / 2, rtol=1e-3, atol=1e-3
     )
+
+
+def test_a_checkpoint_without_averaged_weights_is_not_exported(run, tmp_path):
+    _, halfway, *_ = run
+    torch.save({"g": halfway["g"], "step": 2}, tmp_path / "other.pt")
+
+    with pytest.raises(ValueError, match=r"other\.pt has no averaged weights"):
+        export([tmp_path / "other.pt"], tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "error"),
+    [(torch.tensor([[7e4]]), ValueError), (torch.zeros(3, 2), CheckpointMismatch)],
+    ids=["beyond float16", "misshapen"],
+)
+def test_a_failed_export_leaves_the_earlier_file_as_it_was(run, tmp_path, spoilt, error):
+    _, halfway, *_ = run
+    key = "final_linear.0.weight"
+    weights = halfway["g_ema"] | {key: spoilt}
+    torch.save({"g_ema": weights, "step": 2}, tmp_path / "mean.pt")
+    target = tmp_path / "out.safetensors"
+    target.write_text("the earlier file")
+
+    with pytest.raises(error, match=key):
+        export([tmp_path / "mean.pt"], target)
+
+    assert target.read_text() == "the earlier file"
+    assert {path.name for path in tmp_path.iterdir()} == {"mean.pt", "out.safetensors"}
 
 
 def test_structure_is_what_correlates_with_the_truth():
