@@ -369,7 +369,7 @@ def test_a_resumption_with_other_weights_leaves_a_trace(run):
     folder, *_ = run
     first, second = map(json.loads, (folder / "plans.jsonl").read_text().splitlines())
 
-    assert (first["step"], first["sharpness_weight"]) == (0, 9.0)
+    assert (first["step"], first["sharpness_weight"]) == (0, Plan().sharpness_weight)
     assert (second["step"], second["sharpness_weight"]) == (2, 2.0)
     assert first["identity_from"] is None
 
