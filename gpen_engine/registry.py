@@ -59,9 +59,9 @@ GPEN_TERMS = (
 COMPACT = KnownWeights(
     "compact",
     ("gpen-compact-256.safetensors",),
-    "4073d34423edb46856cbf6a5fa5559a3fa5de570f4241f7cbdfd072d0440ff3e",
+    "e32f6cf03063dee0b109d56fbf19dd7de84d1d21e0781e7f11e70d4d76e2887d",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
-    size_bytes=9_176_332,
+    size_bytes=9_176_324,
     licence="Apache-2.0",
     shipped_with="gpen-archive",
 )
