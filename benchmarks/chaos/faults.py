@@ -86,8 +86,7 @@ class Fault:
 
     def may_cost(self, workers: int) -> Counter[str]:
         """Return how many calls of the engine it may cost, by what ends them, lane by lane."""
-        causes = Counter(_COSTS_ALL_WORKERS.get(self.kind, ()))
-        costs = Counter({cause: LANES * workers * times for cause, times in causes.items()})
+        costs = Counter(_COSTS_ALL_WORKERS.get(self.kind, ()) * (LANES * workers))
         if self.kind in _COSTS_ITS_WORKER:
             costs[_COSTS_ITS_WORKER[self.kind]] = LANES
         return costs

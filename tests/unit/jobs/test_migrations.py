@@ -87,13 +87,17 @@ def test_migrations_go_up_down_and_up_again(url, database):
         assert current_revision(connection) == expected_revision()
 
 
+def begin_a_job_at(connection, revision):
+    command.upgrade(configuration(connection), revision)
+    connection.execute(
+        text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
+        {"recipe": Recipe().canonical()},
+    )
+
+
 def test_photos_of_an_older_database_are_tallied(url, database, ledger):
     with database.begin() as connection:
-        command.upgrade(configuration(connection), "0001")
-        connection.execute(
-            text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
-            {"recipe": Recipe().canonical()},
-        )
+        begin_a_job_at(connection, "0001")
         photo = "INSERT INTO photos (job_id, key, size_bytes, attempts, not_before, state, "
         for row in (
             "faces) VALUES ('j', 'a', 1, 1, 0, 'done', 2)",
@@ -111,11 +115,7 @@ def test_photos_of_an_older_database_are_tallied(url, database, ledger):
 
 def test_photos_of_an_older_database_are_for_any_worker(url, database, ledger):
     with database.begin() as connection:
-        command.upgrade(configuration(connection), "0002")
-        connection.execute(
-            text("INSERT INTO jobs VALUES ('j', 'album', '/in', '/out', :recipe, 1.0)"),
-            {"recipe": Recipe().canonical()},
-        )
+        begin_a_job_at(connection, "0002")
         columns = "(job_id, key, size_bytes, attempts, not_before, state)"
         connection.execute(
             text(f"INSERT INTO photos {columns} VALUES ('j', 'a', 1, 0, 0, 'pending')")  # noqa: S608 - ours

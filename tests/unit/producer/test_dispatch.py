@@ -300,22 +300,24 @@ def test_an_emptied_broker_is_not_forgotten_while_the_ledger_is_away(
 ):
     dispatcher.step()
     broker.empty()
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "unpublish", fail_with(DatabaseUnavailable("nobody there")))
-        with pytest.raises(DatabaseUnavailable):
-            dispatcher.step()
+    step_while_away(dispatcher, ledger, "unpublish", monkeypatch)
     assert dispatcher.step().published == 2
 
 
 @pytest.mark.usefixtures("job")
 def test_after_the_database_was_away_all_is_sent_again(dispatcher, ledger, broker, monkeypatch):
     dispatcher.step()
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "requeue_stalled", fail_with(DatabaseUnavailable("nobody there")))
-        with pytest.raises(DatabaseUnavailable):
-            dispatcher.step()
+    step_while_away(dispatcher, ledger, "requeue_stalled", monkeypatch)
     assert dispatcher.step().published == 2
     assert sorted(broker.keys) == ["0.jpg", "0.jpg", "1.jpg", "1.jpg"]
+
+
+def step_while_away(dispatcher, ledger, method, monkeypatch):
+    """Take a step that fails, for the database is away when the ledger's `method` is called."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, method, fail_with(DatabaseUnavailable("nobody there")))
+        with pytest.raises(DatabaseUnavailable):
+            dispatcher.step()
 
 
 def fail_with(error):
