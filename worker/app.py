@@ -5,6 +5,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from types import FrameType
@@ -53,16 +54,29 @@ class SpreadConsumer(Consumer):  # type: ignore[misc]
         return int(super().max_prefetch_count) + 1
 
     def on_connection_error_after_connected(self, error: Exception) -> None:
-        """Wait for a moment of its own before the first try.
-
-        Kombu sometimes stumbles over a channel whose connection it has taken apart already; without
-        care the worker would end of that.
-        """
-        try:
-            super().on_connection_error_after_connected(error)
-        except AttributeError as stumble:
-            _log.warning("broker.closed_uncleanly", error=str(stumble))
+        """Wait for a moment of its own before the first try."""
+        _outlive(partial(super().on_connection_error_after_connected, error))
         time.sleep(random.uniform(0, self.spread_s))  # noqa: S311 - no secret
+
+    def call_soon_ack(self, answer: Callable[..., object], *args: object) -> object:
+        """Have a message acknowledged or rejected by the event loop.
+
+        Where the connection by which it came is gone by then, it comes again, and ends quietly.
+        """
+        return super().call_soon_ack(partial(_outlive, answer), *args)
+
+
+def _outlive(call: Callable[..., object], *args: object) -> None:
+    """Call something of Kombu's, which may stumble over a connection that it has taken apart.
+
+    The worker would end of that: Celery knows it for no error of the connection.
+    """
+    try:
+        call(*args)
+    except AttributeError as stumble:
+        if stumble.obj is not None:
+            raise
+        _log.warning("broker.closed_uncleanly", error=str(stumble))
 
 
 def build_app(runtime: Runtime) -> Celery:

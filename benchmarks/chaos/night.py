@@ -7,6 +7,7 @@ next fault comes when a further part of the photos is finished, so that none com
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from jobs.schema import Job
 from jobs.settings import JobSettings
 from jobs.storage import open_store
 from producer.submit import submit
+from worker.exits import ENVIRONMENT
 
 _TO_FOLDER = 2  # one photo of so many; both jobs have photos left until the end
 _KILLERS, _SLOW, _TORN = 500, 400, 100  # one photo of so many, and one at least
@@ -31,7 +33,7 @@ _GAP_S = 0.5  # between two faults
 _ALL_FAULTS_BY = 0.8  # this part of the photos is finished then
 _PATIENCE_S = 600.0  # so long may nothing be finished
 _NO_ROOM = f"worker.stops code={StoreFull.code}"
-_NOTICED_S = 60.0  # a full disk stays so until a worker ends of it, and this long at most
+_NOTICED_S = 120.0  # so long, at most, until a worker has ended of a full disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +72,47 @@ class Night:
             if not self._wait_finished(_ALL_FAULTS_BY * total * number / len(faults)):
                 return False
             print(f"{self._finished:5} finished: {fault}", flush=True)
-            noticed = self._noticed()
-            end = begin(fault, self._site)
             if fault.kind is Kind.FILL_DISK:
-                self._wait_noticed(noticed)
+                self._fill_disk(fault)
             else:
+                end = begin(fault, self._site)
                 self._wait_s(fault.seconds)
-            end()
+                end()
             self._wait_s(_GAP_S)
         return self._wait(self._is_over) and self._wait(self._site.is_whole)
 
     def _wait_finished(self, photos: float) -> bool:
         return self._wait(lambda: self._finished >= photos)
 
-    def _wait_noticed(self, before: int) -> None:
-        """Wait until one more worker than before ends for want of room."""
+    def _fill_disk(self, fault: Fault) -> None:
+        """Fill the disk until a worker has ended of it."""
         start = time.monotonic()
-        until = start + _NOTICED_S
-        self._wait(lambda: self._noticed() > before or time.monotonic() > until)
-        self.unnoticed += self._noticed() == before
-        print(f"      noticed after {time.monotonic() - start:.1f} s", flush=True)
+        until, ended = start + _NOTICED_S, False
+        while not ended and time.monotonic() < until:  # a photo may be the noticing worker's end
+            ended = self._fill_disk_once(fault, lambda: time.monotonic() > until)
+        self.unnoticed += not ended
+        print(f"      a worker ended of it after {time.monotonic() - start:.1f} s", flush=True)
 
-    def _noticed(self) -> int:
-        return sum(self._site.log_of(name).count(_NO_ROOM) for name in self._site.names)
+    def _fill_disk_once(self, fault: Fault, is_late: Callable[[], bool]) -> bool:
+        """Fill it until a worker notices; return whether that one ends of it, and not otherwise.
+
+        By then the disk is free again: the photos in hand may be finished first.
+        """
+        noticed = self._noticed()
+        ends = {name: part.ends.copy() for name, part in self._site.parts.items()}
+        free = begin(fault, self._site)
+        self._wait(lambda: self._noticed() != noticed or is_late())
+        free()
+        name = next(iter(self._noticed() - noticed), None)
+        if name is None:
+            return False
+        part = self._site.parts[name]
+        self._wait(lambda: part.ends != ends[name] or is_late())
+        return part.ends[ENVIRONMENT] > ends[name][ENVIRONMENT]
+
+    def _noticed(self) -> Counter[str]:
+        """Return how often each worker has stopped for want of room."""
+        return Counter({name: self._site.log_of(name).count(_NO_ROOM) for name in self._site.names})
 
     def _wait_s(self, seconds: float) -> None:
         until = time.monotonic() + seconds

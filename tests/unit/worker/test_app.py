@@ -1,8 +1,10 @@
 import signal
+from contextlib import closing
 
 import pytest
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from kombu.asynchronous import Hub
 
 from worker.app import SpreadConsumer, _listen
 from worker.ending import Ending
@@ -29,13 +31,39 @@ def test_workers_that_lost_their_broker_together_come_back_one_after_the_other(m
     assert max(waits) - min(waits) > 2
 
 
-def test_a_worker_outlives_a_connection_that_cannot_be_closed_cleanly(monkeypatch):
-    def stumble(*_):
-        raise AttributeError("'NoneType' object has no attribute 'hostname'")
+def stumble(*_):
+    """Do what Kombu does with a channel whose connection is gone."""
+    nothing = None
+    return nothing.hostname
 
+
+def test_a_worker_outlives_a_connection_that_cannot_be_closed_cleanly(monkeypatch):
     monkeypatch.setattr(Consumer, "on_connection_error_after_connected", stumble)
     monkeypatch.setattr(SpreadConsumer, "spread_s", 0)
     SpreadConsumer.__new__(SpreadConsumer).on_connection_error_after_connected(OSError())
+
+
+def answered(answer, *given):
+    """Have a message answered as Celery does, in a real event loop."""
+    consumer = SpreadConsumer.__new__(SpreadConsumer)
+    with closing(Hub()) as consumer.hub:
+        consumer.call_soon_ack(answer, *given)
+        consumer.hub.run_once()
+
+
+def test_a_message_is_answered_with_what_celery_gives():
+    told = []
+    answered(lambda *given: told.append(given), "log", "errors")
+    assert told == [("log", "errors")]
+
+
+def test_a_worker_outlives_a_message_whose_connection_is_gone():
+    answered(stumble)
+
+
+def test_other_mistakes_in_answering_a_message_are_not_hidden():
+    with pytest.raises(AttributeError, match="nonsense"):
+        answered(lambda: object().nonsense)
 
 
 @pytest.mark.parametrize(
