@@ -29,6 +29,8 @@ _QUESTIONS = frozenset(
         *("enable_events", "heartbeat"),  # what whoever watches sends now and then; both are on
     )
 )
+_OF_A_CONNECTION = {"client", "hostname"}
+"""What Kombu's channel for Redis asks of it when it makes a pool of its own."""
 
 _log = get_logger(__name__)
 
@@ -55,26 +57,30 @@ class SpreadConsumer(Consumer):  # type: ignore[misc]
 
     def on_connection_error_after_connected(self, error: Exception) -> None:
         """Wait for a moment of its own before the first try."""
-        _outlive(partial(super().on_connection_error_after_connected, error))
+        _call_although_closed(partial(super().on_connection_error_after_connected, error))
         time.sleep(random.uniform(0, self.spread_s))  # noqa: S311 - no secret
 
-    def call_soon_ack(self, answer: Callable[..., object], *args: object) -> object:
+    def call_soon_ack(
+        self, answer: Callable[..., object], *args: object, **options: object
+    ) -> object:
         """Have a message acknowledged or rejected by the event loop.
 
         Where the connection by which it came is gone by then, it comes again, and ends quietly.
         """
-        return super().call_soon_ack(partial(_outlive, answer), *args)
+        careful = partial(_call_although_closed, answer)
+        return super().call_soon_ack(careful, *args, **options)
 
 
-def _outlive(call: Callable[..., object], *args: object) -> None:
-    """Call something of Kombu's, which may stumble over a connection that it has taken apart.
+def _call_although_closed(call: Callable[..., object], *args: object, **options: object) -> None:
+    """Call what may need a connection that Kombu has taken apart already.
 
-    The worker would end of that: Celery knows it for no error of the connection.
+    It stumbles over the connection's absence then, which Celery knows for no error of the
+    connection: the worker would end of it.
     """
     try:
-        call(*args)
+        call(*args, **options)
     except AttributeError as stumble:
-        if stumble.obj is not None:
+        if stumble.obj is not None or stumble.name not in _OF_A_CONNECTION:
             raise
         _log.warning("broker.closed_uncleanly", error=str(stumble))
 

@@ -25,7 +25,6 @@ from jobs.schema import Job
 from jobs.settings import JobSettings
 from jobs.storage import open_store
 from producer.submit import submit
-from worker.exits import ENVIRONMENT
 
 _TO_FOLDER = 2  # one photo of so many; both jobs have photos left until the end
 _KILLERS, _SLOW, _TORN = 500, 400, 100  # one photo of so many, and one at least
@@ -33,7 +32,7 @@ _GAP_S = 0.5  # between two faults
 _ALL_FAULTS_BY = 0.8  # this part of the photos is finished then
 _PATIENCE_S = 600.0  # so long may nothing be finished
 _NO_ROOM = f"worker.stops code={StoreFull.code}"
-_NOTICED_S = 120.0  # so long, at most, until a worker has ended of a full disk
+_NOTICED_S = 120.0  # so long, at most, until the workers that notice a full disk have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Night:
         self._archives = archives
         self._ledger = ledger
         self.unnoticed = 0
-        """So many times the disk was full and no worker ended of it."""
+        """So many times the disk was full and no worker noticed."""
         self._finished = 0
         self._moved_at = time.monotonic()
 
@@ -85,30 +84,22 @@ class Night:
         return self._wait(lambda: self._finished >= photos)
 
     def _fill_disk(self, fault: Fault) -> None:
-        """Fill the disk until a worker has ended of it."""
+        """Fill the disk until workers notice; wait until they have ended, their photos finished."""
         start = time.monotonic()
-        until, ended = start + _NOTICED_S, False
-        while not ended and time.monotonic() < until:  # a photo may be the noticing worker's end
-            ended = self._fill_disk_once(fault, lambda: time.monotonic() > until)
-        self.unnoticed += not ended
-        print(f"      a worker ended of it after {time.monotonic() - start:.1f} s", flush=True)
-
-    def _fill_disk_once(self, fault: Fault, is_late: Callable[[], bool]) -> bool:
-        """Fill it until a worker notices; return whether that one ends of it, and not otherwise.
-
-        By then the disk is free again: the photos in hand may be finished first.
-        """
         noticed = self._noticed()
-        ends = {name: part.ends.copy() for name, part in self._site.parts.items()}
+        ends = {name: self._site.parts[name].ends.copy() for name in self._site.names}
+
+        def is_late() -> bool:
+            return time.monotonic() > start + _NOTICED_S
+
         free = begin(fault, self._site)
         self._wait(lambda: self._noticed() != noticed or is_late())
         free()
-        name = next(iter(self._noticed() - noticed), None)
-        if name is None:
-            return False
-        part = self._site.parts[name]
-        self._wait(lambda: part.ends != ends[name] or is_late())
-        return part.ends[ENVIRONMENT] > ends[name][ENVIRONMENT]
+        ending = self._noticed() - noticed
+        self.unnoticed += not ending
+        print(f"      noticed by {len(ending)} after {time.monotonic() - start:.1f} s", flush=True)
+        parts = self._site.parts
+        self._wait(lambda: all(parts[name].ends != ends[name] for name in ending) or is_late())
 
     def _noticed(self) -> Counter[str]:
         """Return how often each worker has stopped for want of room."""

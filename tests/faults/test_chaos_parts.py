@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from benchmarks.chaos.audit import Findings, Runs, check_objects, check_photos
 from benchmarks.chaos.clock import set_clock
 from benchmarks.chaos.faults import Fault, Kind, draw_faults
 from benchmarks.chaos.gate import Gate
+from benchmarks.chaos.night import Night
 from benchmarks.chaos.photos import Nature, make_photos, read_marks
 from benchmarks.chaos.places import Folder
 from benchmarks.chaos.report import Report
@@ -274,6 +276,63 @@ def test_a_death_by_a_photo_may_cost_as_much_as_one_by_a_fault():
 )
 def test_a_program_may_end_by_a_fault_by_a_full_disk_or_when_it_is_told_to(ends, passed):
     assert a_report(ends=ends, kills=2).passed == passed
+
+
+class WorkersInNeedOfRoom:
+    """A site whose workers notice a full disk one turn after the other, and end some turns later.
+
+    The second one is killed first.
+    """
+
+    names = ("worker-1", "worker-2", "worker-3")
+
+    def __init__(self):
+        self.parts = {name: SimpleNamespace(ends=Counter()) for name in self.names}
+        self.full, self.turn, self.log = False, 0, dict.fromkeys(self.names, "")
+
+    def fill(self, *_):
+        self.full = True
+        return self.free
+
+    def free(self):
+        self.full = False
+
+    def log_of(self, name):
+        return self.log[name]
+
+    def look_after(self):
+        self.turn += 1
+        if self.turn == 3:
+            assert self.full
+            for name in self.names[:2]:
+                self.log[name] += "ERROR worker.stops code=store.full error=..."
+        if self.turn == 5:
+            self.parts["worker-2"].ends[-9] += 1
+        if self.turn == 9:
+            assert not self.full
+            self.parts["worker-1"].ends[5] += 1
+
+    def is_whole(self):
+        return True
+
+
+def test_a_disk_is_full_until_workers_notice_and_the_night_waits_for_their_end(monkeypatch):
+    site = WorkersInNeedOfRoom()
+    monkeypatch.setattr("benchmarks.chaos.night.begin", site.fill)
+    monkeypatch.setattr("benchmarks.chaos.night._GAP_S", 0)
+    night = Night(site, archives=[], ledger=None)
+    assert night.live_through([a_fault(Kind.FILL_DISK)])
+    assert (site.turn, night.unnoticed) == (9, 0)
+
+
+def test_a_full_disk_that_no_worker_notices_is_told(monkeypatch):
+    site = WorkersInNeedOfRoom()
+    site.turn = 10
+    monkeypatch.setattr("benchmarks.chaos.night.begin", site.fill)
+    monkeypatch.setattr("benchmarks.chaos.night._NOTICED_S", 0.1)
+    night = Night(site, archives=[], ledger=None)
+    night.live_through([a_fault(Kind.FILL_DISK)])
+    assert night.unnoticed == 1
 
 
 def test_a_report_passes_only_where_nothing_is_wrong():

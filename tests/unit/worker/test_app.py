@@ -61,9 +61,20 @@ def test_a_worker_outlives_a_message_whose_connection_is_gone():
     answered(stumble)
 
 
-def test_other_mistakes_in_answering_a_message_are_not_hidden():
-    with pytest.raises(AttributeError, match="nonsense"):
-        answered(lambda: object().nonsense)
+@pytest.mark.parametrize(
+    ("thing", "name"), [(object(), "hostname"), (None, "nonsense"), ("text", "client")]
+)
+def test_other_mistakes_in_answering_a_message_are_not_hidden(thing, name):
+    with pytest.raises(AttributeError):
+        answered(getattr, thing, name)
+
+
+def test_an_error_that_only_sounds_like_it_is_not_hidden():
+    def complain():
+        raise AttributeError("no hostname")
+
+    with pytest.raises(AttributeError, match="no hostname"):
+        answered(complain)
 
 
 @pytest.mark.parametrize(
