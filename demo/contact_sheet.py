@@ -15,10 +15,13 @@ from PIL import Image, ImageDraw
 
 from worker.codec import decode
 from worker.codec.limits import Limits
+from worker.comparison import font_of, legible
 
 _CELL_PX = 220
-_GAP_PX = 12
-_LABEL_PX = 22
+_MARGIN_PX, _BETWEEN_PAIRS_PX, _IN_A_PAIR_PX = 16, 48, 4
+_TEXT_PX, _LINE_PX = 13, 20
+_PAIR_PX = 2 * _CELL_PX + _IN_A_PAIR_PX
+_ROW_PX = _LINE_PX + _CELL_PX + _LINE_PX
 _MAX_PIXELS = 200_000_000
 
 
@@ -34,16 +37,19 @@ def contact_sheet(photos: Sequence[Delivered], *, columns: int = 3) -> Image.Ima
     """Lay out every restored face as a pair, before on the left."""
     pairs = [pair for photo in photos for pair in _pairs(photo)]
     rows = max(1, -(-len(pairs) // columns))
-    width = columns * (2 * _CELL_PX + 2 * _GAP_PX) + _GAP_PX
-    height = rows * (_CELL_PX + _LABEL_PX + _GAP_PX) + _GAP_PX
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
+    across, down = _PAIR_PX + _BETWEEN_PAIRS_PX, _ROW_PX + _MARGIN_PX
+    width = columns * across - _BETWEEN_PAIRS_PX + 2 * _MARGIN_PX
+    sheet = Image.new("RGB", (width, rows * down + _MARGIN_PX), "white")
+    draw, font = ImageDraw.Draw(sheet), font_of(_TEXT_PX)
     for index, (label, before, after) in enumerate(pairs):
-        x = _GAP_PX + (index % columns) * (2 * _CELL_PX + 2 * _GAP_PX)
-        y = _GAP_PX + (index // columns) * (_CELL_PX + _LABEL_PX + _GAP_PX)
-        sheet.paste(before, (x, y))
-        sheet.paste(after, (x + _CELL_PX + 2, y))
-        draw.text((x, y + _CELL_PX + 4), label, fill="black")
+        x = _MARGIN_PX + (index % columns) * across
+        y = _MARGIN_PX + (index // columns) * down
+        middle = x + before.width + _IN_A_PAIR_PX
+        for left, heading, picture in ((x, "before", before), (middle, "after", after)):
+            draw.text((left, y), heading, fill="dimgray", font=font)
+            sheet.paste(picture, (left, y + _LINE_PX))
+        below = y + _LINE_PX + before.height + _IN_A_PAIR_PX
+        draw.text((x, below), legible(label, font), fill="black", font=font)
     return sheet
 
 
@@ -53,10 +59,11 @@ def _pairs(photo: Delivered) -> Iterator[tuple[str, Image.Image, Image.Image]]:
     after = decode(photo.derivative.read_bytes(), limits=Limits(_MAX_PIXELS)).pages
     for face in sidecar["faces"]:
         if face["restored"]:
+            left, top, right, bottom = face["box"]
+            size = f"face {right - left:.0f} by {bottom - top:.0f} px"
+            label = f"{photo.master.name}   {size}   score {face['score']:.2f}"
             x0, y0, x1, y1 = face["region"]
-            page = face["page"]
-            label = f"{photo.master.name}   {x1 - x0} x {y1 - y0} px   score {face['score']:.2f}"
-            part = np.s_[y0:y1, x0:x1]
+            page, part = face["page"], np.s_[y0:y1, x0:x1]
             yield label, _cell(before[page].pixels[part]), _cell(after[page].pixels[part])
 
 
@@ -66,6 +73,4 @@ def _cell(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
     picture.thumbnail((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
     scale = min(_CELL_PX / picture.width, _CELL_PX / picture.height)
     size = (round(picture.width * scale), round(picture.height * scale))
-    cell = Image.new("RGB", (_CELL_PX, _CELL_PX), "white")
-    cell.paste(picture.resize(size, Image.Resampling.BILINEAR))
-    return cell
+    return picture.resize(size, Image.Resampling.BILINEAR)

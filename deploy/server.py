@@ -28,7 +28,7 @@ def installed_file(package: str, pattern: str) -> Path:
     for folder in folders:
         for path in Path(folder).glob(pattern):
             return path
-    raise ServiceMissing(f"{package} isn't installed: pip install 'gpen-archive[dev]'")
+    raise ServiceMissing(f"{package} isn't installed: pip install '.[dev]'")
 
 
 def installed_script(name: str) -> Path:
@@ -39,7 +39,7 @@ def installed_script(name: str) -> Path:
     """
     path = Path(sysconfig.get_path("scripts"), name)
     if not path.exists():
-        raise ServiceMissing(f"{name} isn't installed: pip install 'gpen-archive[dev]'")
+        raise ServiceMissing(f"{name} isn't installed: pip install '.[dev]'")
     return path
 
 

@@ -72,7 +72,7 @@ GPEN_BFR_256 = KnownWeights(
     GPEN_TERMS,
     ask=True,
     size_bytes=75_573_183,
-    licence="none: non-commercial",
+    licence="no licence; was non-commercial",
     address=f"{_GPEN}/GPEN-BFR-256.pth",
 )
 GPEN_BFR_512 = KnownWeights(
@@ -82,7 +82,7 @@ GPEN_BFR_512 = KnownWeights(
     GPEN_TERMS,
     ask=True,
     size_bytes=284_085_738,
-    licence="none: non-commercial",
+    licence="no licence; was non-commercial",
     address=f"{_GPEN}/GPEN-BFR-512.pth",
 )
 GFPGAN_1_4 = KnownWeights(
@@ -196,7 +196,7 @@ REALESRNET_X2 = KnownWeights(
     ask=True,
     kind=Kind.BACKGROUND,
     size_bytes=77_228_423,
-    licence="none: non-commercial",
+    licence="no licence; was non-commercial",
     address=f"{_GPEN}/realesrnet_x2.pth",
 )
 

@@ -200,7 +200,7 @@ def _extra_architectures() -> ModuleType:
     except ImportError as error:
         raise RestorerUnavailable(
             "CodeFormer's network isn't installed; it is under the S-Lab licence, for "
-            "non-commercial use only: pip install 'gpen-archive[codeformer]'"
+            "non-commercial use only: pip install '.[codeformer]' in a checkout of gpen-archive"
         ) from error
 
 

@@ -217,7 +217,7 @@ class JobUnknown(Permanent):
     """No job has this id or name."""
 
     code = "job.unknown"
-    advice = "List the jobs with `gpen-archive status`."
+    advice = "List the jobs with `gpen-archive status`, those of a `run` with `--at DST`."
 
 
 class SettingsInvalid(Permanent):

@@ -66,13 +66,15 @@ def make_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich would cut options' names off
     )
     app.callback()(_common)
-    app.command()(options.with_recipe(run))
-    app.command()(options.with_recipe(submit))
-    own: tuple[Callable[..., None], ...] = (dispatch, *cli_ledger.COMMANDS, doctor, migrate)
+    own: tuple[Callable[..., None], ...] = (
+        *(options.with_recipe(run), options.with_recipe(submit)),
+        *(dispatch, *cli_ledger.COMMANDS, doctor, migrate),
+    )
     for command in own:
-        app.command()(command)
+        app.command(short_help=(command.__doc__ or "").partition("\n")[0])(command)
     return app
 
 

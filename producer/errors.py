@@ -42,7 +42,7 @@ class InstallationIncomplete(Permanent):
     """The command needs a part of the distribution that isn't installed."""
 
     code = "install.incomplete"
-    advice = "Install it: pip install 'gpen-archive[worker,embedded]'."
+    advice = "Install it, in a checkout of this project: pip install '.[worker,embedded]'."
 
 
 class WeightsMissing(Permanent):

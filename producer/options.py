@@ -18,7 +18,6 @@ from pydantic_core import ErrorDetails
 from jobs.hours import ALWAYS, Always, Hours
 from jobs.recipe import Recipe
 
-_PANEL = "Recipe"
 _FLAGS = {"min_eye_distance_px": "--min-eye-distance", "jpeg_quality": "--quality"}
 """Options that aren't called like their fields."""
 
@@ -146,7 +145,6 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         min=cast("float | None", least),
         max=cast("float | None", most),
         help=field.description,
-        rich_help_panel=_PANEL,
     )
     return inspect.Parameter(
         name,

@@ -28,8 +28,8 @@ class Missing:
 
     def __str__(self) -> str:
         return (
-            f"{self.name} can't be loaded here: {self.reason}; install what it needs with: "
-            "pip install 'gpen-archive[worker]'"
+            f"{self.name} can't be loaded here: {self.reason}; install what it needs, in a "
+            "checkout of this project: pip install '.[worker]'"
         )
 
 
@@ -44,7 +44,7 @@ def join(
     offered = {name: entry for menu in menus for name, entry in menu.items()}
     if wanted is None or wanted not in offered:
         for name, (_, line) in offered.items():
-            app.command(name, help=line)(lambda: None)
+            app.command(name, short_help=line)(lambda: None)
         return missing
     module, _ = offered[wanted]
     try:

@@ -33,6 +33,7 @@ from worker.runtime import load_engine
 from worker.scratch import Scratch
 from worker.settings import WorkerSettings
 from worker.stages import Stages
+from worker.terminal import plain
 from worker.treatment import treatment_of, white_areas
 
 _OUTPUTS: dict[str, Output] = {
@@ -131,8 +132,9 @@ def restore(
     encoded = derived.encoded
     target.put_once(derivative.name, encoded.file, content_type=encoded.content_type)
     target.put_once(sidecar_key(derivative.name), sidecar, content_type="application/json")
-    outcome = delivery.outcome(elapsed_s=stages.elapsed_s)
-    typer.echo(f"{derivative}: {outcome.faces_restored} of {outcome.faces} finds restored")
+    typer.echo(f"{derivative}: {delivery.summary}")
+    for note in delivery.notes:
+        typer.echo(f"  {plain(note)}")
 
 
 def _target(derivative: Path) -> ObjectStore:

@@ -6,7 +6,7 @@ JSON's shape is a contract; a change of meaning raises `SCHEMA_VERSION`.
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,10 +61,14 @@ def register(app: typer.Typer, _with_recipe: object = None) -> None:
     group = typer.Typer(
         name="weights", help="Say which weights there are, and get them.", no_args_is_help=True
     )
-    group.command("list")(list_known)
-    group.command("fetch")(fetch)
-    group.command("verify")(verify)
-    group.command("import")(import_file)
+    commands: dict[str, Callable[..., None]] = {
+        "list": list_known,
+        "fetch": fetch,
+        "verify": verify,
+        "import": import_file,
+    }
+    for name, command in commands.items():
+        group.command(name, short_help=command.__doc__)(command)
     app.add_typer(group)
 
 

@@ -6,8 +6,10 @@ and size and are scaled alike, so that what differs on the sheet differs in the 
 
 import math
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -21,7 +23,11 @@ _SURROUNDINGS = 1.6
 """Side of a cut-out in sides of the detector's box: hair and neck, where a paste would show."""
 _TITLE_PX, _NAME_PX, _TEXT_PX = 24, 18, 14
 _LEADING = 1.45
+_NO_LETTER = "\uffff"
+"""No font has it, and each draws its box for it."""
 _PAPER, _INK, _FAINT = (246, 246, 246), (24, 24, 24), (96, 96, 96)
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,26 @@ def draw(sheet: Sheet) -> Image.Image:
     return canvas
 
 
+@cache
+def font_of(size: int) -> Font:
+    """Return a sheet's font: the system's DejaVu Sans, or Pillow's own, which knows ASCII alone."""
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError:
+        return ImageFont.load_default(size)
+
+
+def legible(text: str, font: Font) -> str:
+    """Return a text in letters that the font has: others without their accents, or as `?`."""
+    return "".join(_letter(char, font) for char in unicodedata.normalize("NFC", text))
+
+
+def _letter(char: str, font: Font) -> str:
+    box = bytes(font.getmask(_NO_LETTER))
+    known = (char, unicodedata.normalize("NFKD", char)[0])
+    return next((one for one in known if bytes(font.getmask(one)) != box), "?")
+
+
 class _Pen:
     """Writes lines on a canvas."""
 
@@ -129,8 +155,8 @@ class _Pen:
         room: int = CELL_PX,
     ) -> int:
         """Write one line, cut to its room, and return where the next one begins."""
-        font = ImageFont.load_default(size)
-        whole = text
+        font = font_of(size)
+        text = whole = legible(text, font)
         while text and self._draw.textlength(text, font) > room:
             text = whole[: len(text.removesuffix("…")) - 1] + "…"
         self._draw.text(place, text, fill=ink, font=font)
@@ -138,7 +164,7 @@ class _Pen:
 
 
 def _wrapped(text: str, room: int) -> list[str]:
-    characters = int(room / ImageFont.load_default(_TEXT_PX).getlength("n"))
+    characters = int(room / font_of(_TEXT_PX).getlength("n"))
     return textwrap.wrap(text, characters, break_on_hyphens=False)
 
 

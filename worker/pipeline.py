@@ -20,6 +20,7 @@ from worker.colour import page_colour
 from worker.copies import fetch
 from worker.label import Label, labelled
 from worker.provenance import (
+    LEFT,
     Delivery,
     Derived,
     Master,
@@ -194,8 +195,7 @@ def process(
 
 def _left(page: Page) -> Restoration:
     """Leave a page as it is whose faces are drawn with dots: gray ones would look worse."""
-    note = "a page of black and white alone was left as it is: it has no tones to restore"
-    return Restoration(page.pixels, (), {}, (note,))
+    return Restoration(page.pixels, (), {}, (LEFT,))
 
 
 def label_of(

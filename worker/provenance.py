@@ -28,6 +28,9 @@ _LIBRARIES = (
 )
 """What computes, and what decodes and encodes, by the names of their distributions."""
 
+LEFT = "a page of black and white alone was left as it is: it has no tones to restore"
+"""The note of a page that nobody looked for faces on."""
+
 
 def software() -> str:
     """Name this program and its version, as written into pictures and sidecars."""
@@ -126,6 +129,29 @@ class Delivery:
             elapsed_s=elapsed_s,
         )
 
+    @property
+    def summary(self) -> str:
+        """What became of the photo, in a sentence."""
+        pages = self.derived.restorations
+        looked_at = [page for page in pages if LEFT not in page.notes]
+        if not looked_at:
+            return "no face was looked for, on black and white alone: the pixels are the master's"
+        said = _summary(looked_at, self.recipe)
+        if len(looked_at) == len(pages):
+            return said
+        return f"{said}; looked at {len(looked_at)} of {len(pages)} pages"
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the photo isn't kept, was converted, or had to give way."""
+        derived = self.derived
+        return [
+            *derived.photograph.notes,
+            *dict.fromkeys(colour.note for colour in derived.colours if colour.note),
+            *(note for result in derived.restorations for note in result.notes),
+            *derived.encoded.notes,
+        ]
+
 
 def write_sidecar(
     delivery: Delivery, engine: EngineIdentity, *, timings_s: dict[str, float]
@@ -154,7 +180,7 @@ def write_sidecar(
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe.hash(),
         "by_hand": dict(delivery.by_hand),
-        "summary": _summary(restorations, recipe),
+        "summary": delivery.summary,
         "engine": _engine(engine),
         "device": engine.device,
         "precision": engine.precision.value,
@@ -173,12 +199,7 @@ def write_sidecar(
             for page, result in enumerate(restorations)
             for outcome in result.faces
         ],
-        "notes": [
-            *derived.photograph.notes,
-            *dict.fromkeys(colour.note for colour in derived.colours if colour.note),
-            *(note for result in restorations for note in result.notes),
-            *encoded.notes,
-        ],
+        "notes": delivery.notes,
         "timings_s": {step: round(seconds, 4) for step, seconds in timings_s.items()},
         "engine_timings_s": _engine_timings(restorations),
         "worker": delivery.worker,
@@ -212,7 +233,7 @@ def _engine_timings(restorations: Sequence[Restoration]) -> dict[str, float]:
 
 
 def _summary(restorations: Sequence[Restoration], recipe: Recipe) -> str:
-    """Say in a sentence what became of the photo."""
+    """Say in a sentence what became of the pages that were looked at."""
     faces = [face for result in restorations for face in result.faces]
     if not faces and recipe.background_scale:
         return "no face was found; the background was restored"

@@ -8,7 +8,6 @@ the damages by which checkpoints are compared, and prints what each gains.
 
 import argparse
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,8 +76,8 @@ def _odd(length_px: float) -> int:
 
 def tune(
     crops: list[Crop], strengths: list[Strength], size: int
-) -> Iterator[tuple[Strength, list[float]]]:
-    """Yield what each strength gains over the damaged face: mean PSNR in dB, by damage."""
+) -> list[tuple[Strength, list[float]]]:
+    """Return what each strength gains over the damaged face: mean PSNR in dB, by damage."""
     gains = np.zeros((len(strengths), len(FIXED), len(crops)))
     for index, crop in enumerate(crops):
         face, valid = cut(crop, size)
@@ -93,7 +92,7 @@ def tune(
                     cleaned[key] = _cleaned(damaged, strength)
                 after = psnr(truth, _sharpened(cleaned[key], strength), valid)
                 gains[row, which, index] = after - before
-    yield from zip(strengths, gains.mean(axis=2).tolist(), strict=True)
+    return list(zip(strengths, gains.mean(axis=2).tolist(), strict=True))
 
 
 def main() -> None:

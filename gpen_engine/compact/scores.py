@@ -24,6 +24,7 @@ Describe = Callable[[Tensor], Tensor]
 """From `(B, 3, S, S) float in [-1, 1] RGB` to descriptors `(B, 128)`: `identity.FaceNet`."""
 
 HEADLINE = "blur_down4_noise_jpeg"
+POOLED = "all damages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +81,15 @@ class FaceScore:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Means over some faces under one damage.
+    """Means over some faces under one damage, or under all of them.
 
     Attributes:
-        damage: its name.
+        damage: its name, or `POOLED`.
         faces: how many.
         bicubic: as in `FaceScore`, and so are the next two.
-        better: share of the faces whose PSNR rose.
-        farther: share of the faces that the network moved away from their person; None where
-            identity wasn't measured.
+        better: share of the scores in which the PSNR rose.
+        farther: share of the scores in which the network moved the face away from its person; None
+            where identity wasn't measured.
     """
 
     damage: str
@@ -201,10 +202,19 @@ def average(scores: Sequence[FaceScore]) -> Row:
     damages = {score.damage for score in scores}
     if len(damages) != 1:
         raise ValueError(f"means are over faces of one damage, not of {sorted(damages)}")
+    return _row(damages.pop(), scores)
+
+
+def pool(scores: Sequence[FaceScore]) -> Row:
+    """Return the means over faces under all damages; each face counts once for each damage."""
+    return _row(POOLED, scores)
+
+
+def _row(damage: str, scores: Sequence[FaceScore]) -> Row:
     drifts = [score.drift for score in scores if score.drift is not None]
     return Row(
-        damage=damages.pop(),
-        faces=len(scores),
+        damage=damage,
+        faces=len({score.index for score in scores}),
         bicubic=_mean([score.bicubic for score in scores]),
         classical=_mean([score.classical for score in scores]),
         restored=_mean([score.restored for score in scores]),
@@ -219,15 +229,3 @@ def _mean(qualities: Sequence[Quality]) -> Quality:
     means = np.mean([[getattr(each, name) for name in names] for each in qualities], axis=0)
     distance = float(np.mean(distances)) if distances else None
     return Quality(**dict(zip(names, means.tolist(), strict=True)), distance=distance)
-
-
-def score(model: GpenGenerator, crops: Sequence[Crop]) -> tuple[Quality, Quality]:
-    """Return the means under the headline damage before and after the network.
-
-    Without identity and the classical restoration, which take long: for the log of a training.
-    """
-    made = [versions(model, crop, FIXED[HEADLINE], index) for index, crop in enumerate(crops)]
-    return (
-        _mean([_quality(each, each.bicubic, None) for each in made]),
-        _mean([_quality(each, each.restored, None) for each in made]),
-    )

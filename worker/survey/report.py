@@ -165,7 +165,7 @@ def _totals(plan: Plan) -> Table:
     table.add_row("source", Text(plain(plan.source)))
     table.add_row("photos", f"{len(plan.photos):,} in {_size(plan.photos)}")
     table.add_row(
-        "readable", f"{len(readable):,} with {len(every):,} pages, {plan.megapixels:,.1f} MP"
+        "readable", f"{len(readable):,} with {_pages(len(every))}, {plan.megapixels:,.1f} MP"
     )
     for kind, why in _WHY.items():
         if plan.passed_over[kind]:
@@ -177,12 +177,16 @@ def _totals(plan: Plan) -> Table:
     }
     for what, count in carried.items():
         if count:
-            table.add_row(what, f"{count:,} pages")
+            table.add_row(what, _pages(count))
     read = f"{decimal(plan.header_bytes)} of headers"
     if plan.comparison.bytes_read:
         read += f", {decimal(plan.comparison.bytes_read)} to compare files of one size"
     table.add_row("read", read)
     return table
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count:,} pages"
 
 
 def _formats(plan: Plan) -> Table:

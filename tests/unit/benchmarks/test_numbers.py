@@ -5,8 +5,9 @@ import sys
 from contextlib import nullcontext
 
 import pytest
+from PIL import Image
 
-from benchmarks import soak
+from benchmarks import detection, soak
 from benchmarks.queue import __main__ as queue
 
 
@@ -35,3 +36,10 @@ def test_each_part_of_the_queue_keeps_the_load_of_its_own_run(tmp_path, monkeypa
     kept = json.loads(target.read_text())
     assert kept["one"] == {"load_before": 1, "ms": 8.0, "load_after": 2}
     assert kept["two"] == {"load_before": 3, "ms": 8.0, "load_after": 4}
+
+
+def test_no_face_is_counted_on_a_page_that_no_worker_looks_at(tmp_path):
+    Image.new("1", (8, 8)).save(tmp_path / "halftone.tif")
+    Image.new("L", (8, 8)).save(tmp_path / "photo.tif")
+    assert detection.pages(tmp_path / "halftone.tif") == []
+    assert len(detection.pages(tmp_path / "photo.tif")) == 1

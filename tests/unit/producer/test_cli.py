@@ -381,6 +381,7 @@ def test_a_job_that_nobody_knows_is_a_usage_error(call):
 def test_a_destination_without_a_run_is_a_usage_error(call, tmp_path):
     end = call("status", "--at", tmp_path)
     assert end.code == 2
+    assert "those of a `run` with `--at DST`" in end.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -495,7 +496,7 @@ def test_a_command_that_cannot_be_loaded_is_said_to_be_so_with_a_remedy(call, mo
     monkeypatch.setattr(cli.plugins, "load", lambda _: ([menu], []))
     end = call("restore", "a", "b")
     assert end.code == 2
-    for part in ("not_installed_here", "pip install 'gpen-archive[worker]'"):
+    for part in ("not_installed_here", "pip install '.[worker]'"):
         assert part in end.err
 
 
@@ -504,7 +505,7 @@ def test_without_the_engine_the_missing_commands_are_named(call, monkeypatch):
     monkeypatch.setattr(cli.plugins, "load", lambda _: ([], [missing]))
     end = call("restore", "a", "b")
     assert end.code == 2
-    assert "pip install 'gpen-archive[worker]'" in end.err
+    assert "pip install '.[worker]'" in end.err
 
 
 @pytest.mark.parametrize(

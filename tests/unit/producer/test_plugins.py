@@ -30,7 +30,7 @@ def test_an_entry_that_cannot_be_imported_is_reported_with_a_remedy(installed):
     installed("a = os.path:join", "engine = not_installed_here.commands:register")
     loaded, (missing,) = load("gpen_archive.test")
     assert len(loaded) == 1
-    for part in ("engine", "not_installed_here", "pip install 'gpen-archive[worker]'"):
+    for part in ("engine", "not_installed_here", "pip install '.[worker]'"):
         assert part in str(missing)
 
 

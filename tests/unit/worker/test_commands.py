@@ -48,6 +48,15 @@ def test_one_picture_is_written_with_its_sidecar(restore, master, tmp_path, pict
     assert master.read_bytes() == picture
 
 
+def test_a_picture_that_was_not_looked_at_is_said_so_with_the_reason(restore, tmp_path, bench):
+    halftone = tmp_path / "in.tif"
+    Image.new("1", (40, 30)).save(halftone)
+    first, *notes = restore(halftone, tmp_path / "out.tif").output.splitlines()
+    assert "no face was looked for" in first
+    assert [note for note in notes if "no tones to restore" in note]
+    assert bench.engine.calls == 0
+
+
 @pytest.mark.parametrize("taken", ["out.png", "out.png.json"])
 def test_nothing_is_overwritten(restore, master, tmp_path, bench, taken):
     (tmp_path / taken).write_text("mine")

@@ -1,9 +1,24 @@
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
 
 from gpen_engine.faces import Face
-from worker.comparison import CELL_PX, Cell, Column, Row, Sheet, draw, scale_of, shown, surroundings
+from worker.comparison import (
+    CELL_PX,
+    Cell,
+    Column,
+    Row,
+    Sheet,
+    draw,
+    font_of,
+    scale_of,
+    shown,
+    surroundings,
+)
 
 PAPER = (246, 246, 246)
 
@@ -115,6 +130,31 @@ def test_everything_that_is_said_can_be_read(change):
     before, after = draw(Sheet(**plain)), draw(Sheet(**plain | change))
     assert before.size == after.size
     assert before.tobytes() != after.tobytes()
+
+
+@pytest.fixture(params=["with the system's font", "without"])
+def has_font(request, tmp_path, monkeypatch):
+    """Whether the system has DejaVu Sans."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path))
+    has_font = request.param != "without"
+    if has_font:
+        font = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+        (tmp_path / "fonts").mkdir()
+        shutil.copy(font, tmp_path / "fonts")
+    font_of.cache_clear()
+    yield has_font
+    font_of.cache_clear()
+
+
+def test_a_name_with_accents_keeps_them_or_is_drawn_without_but_never_as_boxes(has_font):
+    def titled(name):
+        return draw(Sheet(name, "s", (Column("original"),), ())).tobytes()
+
+    accents, composed_of_two = "fonds Ünïcode", "fonds U\u0308ni\u0308code"
+    assert titled(accents) == titled(composed_of_two)
+    assert (titled(accents) == titled("fonds Unicode")) == (not has_font)
+    assert titled("\uffff\n") == titled("??")
 
 
 def test_a_long_name_stays_in_its_column():

@@ -325,3 +325,14 @@ def test_a_halftone_of_black_and_white_is_left_as_it_is(bench, background):
     assert len(notes) == 1 - background
     assert (after.dtype == bool) == (not background)
     assert background or (after == bits).all()
+    assert ("no face was looked for" in sidecar["summary"]) == (not background)
+
+
+def test_what_came_of_a_photo_says_how_many_of_its_pages_were_looked_at(bench, picture):
+    photo, halftone = Image.open(io.BytesIO(picture)).convert("RGB"), Image.new("1", (40, 30))
+    out = io.BytesIO()
+    photo.save(out, "TIFF", save_all=True, append_images=[halftone])
+    bench.masters.objects["a.tif"] = out.getvalue()
+    assert sidecar_of(bench, "a.tif")["summary"] == (
+        "1 of 1 finds restored; looked at 1 of 2 pages"
+    )

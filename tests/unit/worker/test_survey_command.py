@@ -93,6 +93,12 @@ def words(result):
     return " ".join(result.output.split())
 
 
+def test_one_page_is_told_as_one(plan, source):
+    told = words(plan(source({"a.png": FILES["box 1/b.png"]}), "--measure", 0))
+    assert "readable 1 with 1 page," in told
+    assert "1 pages" not in told
+
+
 def test_a_sound_folder_is_told_and_ends_with_0(plan, source):
     result = plan(source(FILES), "--measure", 0)
     assert result.exit_code == 0

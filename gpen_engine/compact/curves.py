@@ -1,19 +1,21 @@
 """The learning curves of gpen-compact, a line for every attempt.
 
-    python -m benchmarks.curves [FOLDER]
+    python -m gpen_engine.compact.curves [FOLDER]
 
-In: `FOLDER/runs/*.csv`, as the training program logs them; FOLDER is docs/compact unless given.
-Out: `FOLDER/curves.png`: what PSNR and SSIM gained over the input, by how many faces were seen.
+In: `FOLDER/runs/*.csv`, as `gpen_engine.compact.train` logs them; FOLDER is docs/compact unless
+given. Out: `FOLDER/curves.png`: what PSNR and SSIM gained over the input, by how many faces were
+seen. Exit code 2 when nothing can be drawn.
 """
 
+import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 _WANTED = (("psnr", "PSNR, dB over the input", 1.0), ("ssim", "SSIM over the input", 0.05))
 
@@ -48,7 +50,8 @@ def draw(folder: Path) -> Path:
     if not runs:
         raise FileNotFoundError(f"{folder / 'runs'} has no *.csv: the training program writes them")
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="tight")
-    for axes, (name, title, wanted) in zip(figure.subplots(1, 2), _WANTED, strict=True):
+    for place, (name, title, wanted) in enumerate(_WANTED, 1):
+        axes = figure.add_subplot(1, len(_WANTED), place)
         _draw_gains(axes, runs, name)
         axes.axhline(wanted, color="black", linestyle=":", label=f"wanted: {wanted}")
         axes.set_title(title, fontsize=9)
@@ -59,15 +62,24 @@ def draw(folder: Path) -> Path:
     return target
 
 
-def _draw_gains(axes: Any, runs: list[Run], name: str) -> None:  # noqa: ANN401 - matplotlib's
-    # Attempts that were given up are far shorter than those that weren't.
-    axes.set_xscale("log")
+def _draw_gains(axes: Axes, runs: list[Run], name: str) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axhline(0.0, color="#c9c9c9")
     for run in runs:
         axes.plot(run.samples, run.gains[name], marker=".", label=run.name)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and draw; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/compact"))
+    try:
+        draw(parser.parse_args(arguments).folder)
+    except OSError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - as argparse says what is wrong
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/compact"))
+    sys.exit(main())
