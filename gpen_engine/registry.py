@@ -59,9 +59,9 @@ GPEN_TERMS = (
 COMPACT = KnownWeights(
     "compact",
     ("gpen-compact-256.safetensors",),
-    "e32f6cf03063dee0b109d56fbf19dd7de84d1d21e0781e7f11e70d4d76e2887d",
+    "ab86104f08ca030fe83169eed8ecdffbd41ba5d6b57345cd2081453736b01f76",
     "Apache-2.0; trained by this project, see gpen_engine/compact/MODEL_CARD.md",
-    size_bytes=9_176_324,
+    size_bytes=9_176_348,
     licence="Apache-2.0",
     shipped_with="gpen-archive",
 )
