@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 def test_codeformer_says_how_to_install_its_network(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)  # as if it weren't there
-    with pytest.raises(CheckpointError, match=r"non-commercial.*gpen-archive\[codeformer\]"):
+    with pytest.raises(CheckpointError, match=r"non-commercial.*'\.\[codeformer\]'"):
         codeformer(WeightsFile(tmp_path / "face.pth", "a" * 64, "face"))
 
 
