@@ -130,11 +130,11 @@ def font_of(size: int) -> Font:
 
 def legible(text: str, font: Font) -> str:
     """Return a text in letters that the font has: others without their accents, or as `?`."""
-    return "".join(_letter(char, font) for char in unicodedata.normalize("NFC", text))
-
-
-def _letter(char: str, font: Font) -> str:
     box = bytes(font.getmask(_NO_LETTER))
+    return "".join(_letter(char, font, box) for char in unicodedata.normalize("NFC", text))
+
+
+def _letter(char: str, font: Font, box: bytes) -> str:
     known = (char, unicodedata.normalize("NFKD", char)[0])
     return next((one for one in known if bytes(font.getmask(one)) != box), "?")
 

@@ -125,11 +125,9 @@ def _beats_baselines(row: Row) -> list[Criterion]:
 
 
 def _identity(row: Row) -> list[Criterion]:
-    ratio = None
-    if row.restored.distance is not None and row.bicubic.distance:
-        ratio = row.restored.distance / row.bicubic.distance
+    nearer = f"{row.damage}: identity distance to bicubic's"
     return [
-        Criterion(f"{row.damage}: identity distance to bicubic's", ratio, Sense.AT_MOST, 0.85),
+        Criterion(nearer, row.identity_ratio, Sense.AT_MOST, 0.85),
         Criterion(f"{row.damage}: faces moved away", row.farther, Sense.AT_MOST, 0.05),
     ]
 

@@ -50,10 +50,8 @@ def note_scores(run: Path, *, step: int, samples: int, loss: float, rate: float,
         row: the means over the faces that are scored.
     """
     given, made = row.bicubic, row.restored
-    ratio = None
-    if made.distance is not None and given.distance:
-        ratio = made.distance / given.distance
-    figures = (made.psnr, given.psnr, made.ssim, given.ssim, made.sharpness, ratio, row.farther)
+    fidelity = (made.psnr, given.psnr, made.ssim, given.ssim)
+    figures = (*fidelity, made.sharpness, row.identity_ratio, row.farther)
     log = run / "log.csv"
     if log.exists() and _columns(log) != COLUMNS:
         log.replace(run / f"log-before-{step:05d}.csv")

@@ -100,6 +100,12 @@ class Row:
     better: float
     farther: float | None
 
+    @property
+    def identity_ratio(self) -> float | None:
+        """The restored faces' identity distance to the damaged ones'; None where not measured."""
+        given, made = self.bicubic.distance, self.restored.distance
+        return made / given if made is not None and given else None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Versions:
